@@ -1,0 +1,1 @@
+"""Who is calling: users and their identity on a request."""

@@ -1,0 +1,226 @@
+"""Every error that LiteVault raises on purpose.
+
+    LiteVaultError
+    ├── ApiError                      has an HTTP status, is shown to the caller
+    │   ├── InvalidInput              400 VALIDATION_ERROR
+    │   ├── InvalidCursor             400 INVALID_CURSOR
+    │   ├── Unauthorized              401
+    │   ├── Forbidden                 403
+    │   ├── NotFound                  404
+    │   ├── InvalidTransition         409 INVALID_STATE_TRANSITION
+    │   ├── DuplicateRequest          409
+    │   ├── TagExists                 409
+    │   ├── PayloadTooLarge           413
+    │   └── ServiceUnavailable        503
+    ├── StartRefused                  the process must not start; the message says how to mend it
+    ├── LeaseLost                     the row is no longer this worker's: stop, spend nothing
+    └── LLMError                      a model call failed; the three families of API.md
+        ├── LLMTimeout                LLM_TIMEOUT
+        ├── LLMInvalidAnswer          LLM_VALIDATION_ERROR
+        └── LLMApiError               LLM_API_ERROR
+            ├── LLMUnreachable        LLM_API_ERROR, transient: 5xx, connection, 408
+            ├── LLMRateLimited        LLM_RATE_LIMITED, the whole provider waits
+            ├── LLMAuthRefused        LLM_AUTH, the whole provider waits
+            ├── LLMContextTooLong     LLM_CONTEXT_TOO_LONG
+            ├── LLMContentRefused     LLM_CONTENT_REFUSED
+            ├── LLMBudgetExceeded     LLM_BUDGET_EXCEEDED
+            ├── LLMDisabled           LLM_DISABLED
+            └── LLMInterrupted        LLM_INTERRUPTED
+
+The messages of LLMError are written here and never carry a vendor's text: what a provider says may hold
+the key, the prompt or the note.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import ClassVar
+
+
+class LiteVaultError(Exception):
+    """The root; `code` is what programs read, the message is what people read."""
+
+    code: ClassVar[str] = "INTERNAL_ERROR"
+    retryable: ClassVar[bool] = False
+
+
+class ApiError(LiteVaultError):
+    """Shown to the caller in the error envelope; `details` never echoes a rejected value."""
+
+    status: ClassVar[int] = 500
+    sentence: ClassVar[str] = "Something went wrong on the server."
+
+    def __init__(self, message: str | None = None, details: Mapping[str, object] | None = None) -> None:
+        super().__init__(message or self.sentence)
+        self.details = details
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+
+class InvalidInput(ApiError):
+    code, status = "VALIDATION_ERROR", 400
+    sentence = "The request holds a value that cannot be used."
+
+
+class InvalidCursor(ApiError):
+    code, status = "INVALID_CURSOR", 400
+    sentence = "This cursor was not made by this server; start again without it."
+
+
+class Unauthorized(ApiError):
+    code, status = "UNAUTHORIZED", 401
+    sentence = "Say who is calling: send X-Dev-User-Id in development, or an Authorization header."
+
+
+class Forbidden(ApiError):
+    code, status = "FORBIDDEN", 403
+    sentence = "This needs a higher role."
+
+
+class NotFound(ApiError):
+    code, status = "NOT_FOUND", 404
+    sentence = "There is nothing here under this id."
+
+
+class InvalidTransition(ApiError):
+    code, status = "INVALID_STATE_TRANSITION", 409
+    sentence = "The item's state does not allow this action."
+
+
+class DuplicateRequest(ApiError):
+    code, status = "DUPLICATE_REQUEST", 409
+    sentence = "This Idempotency-Key was used with another body; send a new key."
+
+
+class TagExists(ApiError):
+    code, status = "TAG_EXISTS", 409
+    sentence = "Another tag has this name already."
+
+
+class PayloadTooLarge(ApiError):
+    code, status = "PAYLOAD_TOO_LARGE", 413
+    sentence = "The body is larger than this server takes."
+
+
+class ServiceUnavailable(ApiError):
+    code, status, retryable = "SERVICE_UNAVAILABLE", 503, True
+    sentence = "The database cannot be used right now; try again in a moment."
+
+
+class StartRefused(LiteVaultError):
+    """The process must not start as it is set up; the message names the setting and its mend."""
+
+
+class LeaseLost(LiteVaultError):
+    """The row was discarded, reclaimed or released meanwhile: nothing more may be spent on it."""
+
+
+class Remedy(StrEnum):
+    """What the worker does about a fault.
+
+    FAIL: again would give the same. RETRY: this call may go well later, an attempt is used up.
+    WAIT: the whole provider is closed to us for a while, the attempt is given back.
+    """
+
+    FAIL = "fail"
+    RETRY = "retry"
+    WAIT = "wait"
+
+
+class LLMError(LiteVaultError):
+    """A model call failed. `family` is one of the three codes that existing clients know."""
+
+    code = "LLM_API_ERROR"
+    family: ClassVar[str] = "LLM_API_ERROR"
+    remedy: ClassVar[Remedy] = Remedy.FAIL
+    sentence: ClassVar[str] = "The model could not be used."
+    next_step: ClassVar[str] = "Retry the item; if it fails again, tell the operator."
+
+    def __init__(self, *, http_status: int | None = None, retry_after_seconds: float | None = None) -> None:
+        super().__init__(self.sentence)
+        self.http_status = http_status
+        self.retry_after_seconds = retry_after_seconds
+
+    def explain(self) -> str:
+        """One sentence for a person: ours alone, with the HTTP status as the only fact from outside."""
+        return f"{self.sentence} (HTTP {self.http_status})" if self.http_status else self.sentence
+
+
+class LLMTimeout(LLMError):
+    code = family = "LLM_TIMEOUT"
+    remedy, retryable = Remedy.RETRY, True
+    sentence = "The model did not answer in time."
+    next_step = "Retry the item; if this goes on, raise LITEVAULT_LLM_TIMEOUT_SECONDS or choose a faster model."
+
+
+class LLMInvalidAnswer(LLMError):
+    code = family = "LLM_VALIDATION_ERROR"
+    retryable = True
+    sentence = "The model's answer did not have the required form, after being asked again."
+    next_step = "Retry the item, or choose a model that supports structured output."
+
+
+class LLMApiError(LLMError):
+    sentence = "The provider rejected the request."
+    next_step = "Check LITEVAULT_LLM_MODEL with `litevault check`, then retry the item."
+    retryable = True
+
+
+class LLMUnreachable(LLMApiError):
+    remedy = Remedy.RETRY
+    sentence = "The provider could not be reached or had a fault of its own."
+    next_step = "Retry the item in a few minutes."
+
+
+class LLMRateLimited(LLMApiError):
+    code, remedy = "LLM_RATE_LIMITED", Remedy.RETRY
+    sentence = "The provider's rate limit or quota is used up."
+    next_step = "Wait and retry, or raise the limit in the provider's account."
+
+
+class LLMAuthRefused(LLMApiError):
+    code, remedy = "LLM_AUTH", Remedy.WAIT
+    sentence = "The provider refused the API key."
+    next_step = "Set a valid key for the provider (for example OPENAI_API_KEY), restart, then retry the item."
+
+
+class LLMContextTooLong(LLMApiError):
+    code, retryable = "LLM_CONTEXT_TOO_LONG", False
+    sentence = "The text is longer than the model can read."
+    next_step = "Shorten the text, or choose a model with a larger context window."
+
+
+class LLMContentRefused(LLMApiError):
+    code, retryable = "LLM_CONTENT_REFUSED", False
+    sentence = "The provider declined to answer for this text."
+    next_step = "Edit the text and retry, or confirm the item with a title of your own."
+
+
+class LLMBudgetExceeded(LLMApiError):
+    code = "LLM_BUDGET_EXCEEDED"
+    sentence = "The budget for model calls is spent."
+    next_step = "Wait for the next period, or ask the operator to raise the budget."
+
+
+class LLMDisabled(LLMApiError):
+    code, remedy = "LLM_DISABLED", Remedy.WAIT
+    sentence = "Enrichment is switched off on this server."
+    next_step = "Confirm the item with a title of your own, or retry when it is switched on again."
+
+
+class LLMInterrupted(LLMApiError):
+    code = "LLM_INTERRUPTED"
+    sentence = "The server stopped several times while this item was being enriched."
+    next_step = "Retry the item; if it stops the server again, tell the operator."
+
+
+def llm_errors() -> dict[str, type[LLMError]]:
+    """Every code that an item can fail with, and its class; a code shared by a family maps to the family's head."""
+    found: dict[str, type[LLMError]] = {}
+    waiting: list[type[LLMError]] = [LLMError]
+    while waiting:
+        kind = waiting.pop(0)
+        found.setdefault(kind.code, kind)
+        waiting.extend(kind.__subclasses__())
+    return found

@@ -1,0 +1,1 @@
+"""The way to language models: the client, the provider gate, and the books of every upstream attempt."""

@@ -1,0 +1,1 @@
+"""Long work on rows: claim under a lease, run without a transaction, finish behind the fence."""
