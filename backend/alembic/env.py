@@ -19,7 +19,7 @@ _LOCK = 7_316_294  # any number, as long as all processes take the same one
 def _migrate(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    context.configure(connection=connection, target_metadata=metadata, compare_type=True)
+    context.configure(connection=connection, target_metadata=metadata, compare_type=True, transactional_ddl=True)
     with context.begin_transaction():
         context.run_migrations()
 

@@ -64,6 +64,7 @@ class Noticeboard:
 
     def __init__(self) -> None:
         self._listeners: list[Callable[[News], None]] = []
+        self.closed = False
 
     def subscribe(self, listener: Callable[[News], None]) -> Callable[[], None]:
         """From now on `listener` hears all news; returns what ends the subscription."""
@@ -73,3 +74,8 @@ class Noticeboard:
     def publish(self, news: News) -> None:
         for listener in tuple(self._listeners):
             listener(news)
+
+    def close(self) -> None:
+        """Tell every listener for the last time: the process is stopping, and open streams must end."""
+        self.closed = True
+        self.publish(ANYTHING)

@@ -19,7 +19,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(36), primary_key=True),
         sa.Column("user_id", sa.String(36), sa.ForeignKey("users.id"), nullable=False),
         sa.Column("name", sa.String(50), nullable=False),
-        sa.Column("name_key", sa.String(150), nullable=False),
+        sa.Column("name_key", sa.String(1000), nullable=False),
         sa.Column("color", sa.String(20)),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),

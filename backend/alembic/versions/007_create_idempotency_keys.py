@@ -19,7 +19,7 @@ def upgrade() -> None:
         sa.Column("user_id", sa.String(36), sa.ForeignKey("users.id"), primary_key=True),
         sa.Column("key", sa.String(255), primary_key=True),
         sa.Column("body_hash", sa.String(64), nullable=False),
-        sa.Column("item_id", sa.String(36), sa.ForeignKey("items.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("item_id", sa.String(36), sa.ForeignKey("items.id", ondelete="CASCADE")),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     )
 

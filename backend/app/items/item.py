@@ -8,6 +8,12 @@ from enum import StrEnum
 
 from app.errors import InvalidTransition
 
+RAW_TEXT_MAX_CHARS = 10_000
+TITLE_MAX_CHARS = 100
+SUMMARY_MAX_CHARS = 500
+TAG_MAX_CHARS = 50
+MANUAL_TITLE_MAX_CHARS = 60
+
 
 class ItemStatus(StrEnum):
     ENRICHING = "ENRICHING"
@@ -27,6 +33,21 @@ class Action(StrEnum):
     UNCONFIRM = "unconfirm"
     FINISH = "finish"
     FAIL = "fail"
+
+
+class SourceType(StrEnum):
+    """NOTE: the person's own words. ARTICLE: something published."""
+
+    NOTE = "NOTE"
+    ARTICLE = "ARTICLE"
+
+
+class Actor(StrEnum):
+    """Who changed an item."""
+
+    PERSON = "person"
+    WORKER = "worker"
+    RULE = "rule"
 
 
 class EnrichmentMode(StrEnum):

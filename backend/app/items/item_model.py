@@ -30,8 +30,7 @@ from app.worker.work_columns import WorkColumns, work_indexes
 class Item(WorkColumns, Base):
     """A captured text on its way into the library.
 
-    `suggestions` is the model's proposal, `[{id, name, status}]`; a suggestion that is confirmed becomes a tag with
-    the suggestion's id. `search_text` is casefolded and set only once the item is in the library. `enrichment`
+    `suggestions` is the model's proposal, `[{id, name, status}]`. `search_text` is casefolded and set only once the item is in the library. `enrichment`
     tells where the shown proposal came from: provider, model, promptVersion, coverage, cached.
     """
 
@@ -118,7 +117,7 @@ class Tag(Base):
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
     name: Mapped[str] = mapped_column(String(50))
-    name_key: Mapped[str] = mapped_column(String(150))
+    name_key: Mapped[str] = mapped_column(String(1000))
     color: Mapped[str | None] = mapped_column(String(20))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
@@ -140,12 +139,12 @@ class ItemTag(Base):
 
 
 class IdempotencyKey(Base):
-    """A create request that was answered: its key, the hash of its body, the item that it made."""
+    """A create request: its key, the hash of its body, the item that it made (null only before its commit)."""
 
     __tablename__ = "idempotency_keys"
 
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     body_hash: Mapped[str] = mapped_column(String(64))
-    item_id: Mapped[str] = mapped_column(ForeignKey("items.id", ondelete="CASCADE"))
+    item_id: Mapped[str | None] = mapped_column(ForeignKey("items.id", ondelete="CASCADE"))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
