@@ -1,0 +1,1 @@
+"""LiteVault's server: a folder is a feature, a file at this level is plumbing; imports go downwards only."""
