@@ -33,8 +33,8 @@ StopMode = Literal["fast", "immediate"]
 SIGNAL_OF_MODE = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 SETTINGS = {"listen_addresses": "127.0.0.1", "max_connections": "200", "log_checkpoints": "off"}
-# Loses data in a crash of the machine, not of the server: enough for a cluster that is thrown away.
-NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# A crash of the machine loses data, one of the server does not: `synchronous_commit` has to stay on for that.
+NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 
 class PostgresUnavailableError(RuntimeError):
@@ -83,7 +83,7 @@ class PostgresCluster:
             )
         self._binaries = binaries
         self._user = find_unprivileged_user()
-        self._folder = folder
+        self.folder = folder
         self._data = folder / "data"
         self._log = folder / "server.log"
         self._settings = SETTINGS | ({} if durable else NOT_DURABLE)
@@ -107,7 +107,7 @@ class PostgresCluster:
 
     def create(self) -> None:
         if self._user:
-            shutil.chown(self._folder, self._user.pw_uid, self._user.pw_gid)
+            shutil.chown(self.folder, self._user.pw_uid, self._user.pw_gid)
         # C.UTF-8 and not C: upper and lower case must hold beyond ASCII, as on a real server.
         options = ["--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", f"--username={ROLE}"]
         made = self._run("initdb", f"--pgdata={self._data}", *options)
@@ -151,14 +151,14 @@ class PostgresCluster:
 
     def create_database(self, name: str) -> str:
         """An empty database; returns its URL."""
-        address = [f"--host={self._folder}", f"--port={self.port}", f"--username={ROLE}"]
+        address = [f"--host={self.folder}", f"--port={self.port}", f"--username={ROLE}"]
         made = self._run("createdb", *address, "--", name)
         if made.returncode != 0:
             raise PostgresUnavailableError(f"createdb failed:\n{made.stdout}")
         return self.url_of(name)
 
     def _identity(self) -> dict[str, Any]:
-        place = {"cwd": self._folder, "stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
+        place = {"cwd": self.folder, "stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
         if self._user is None:
             return place
         return place | {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
@@ -168,7 +168,7 @@ class PostgresCluster:
         return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, **self._identity())
 
     def _start_server(self, port: int) -> None:
-        settings = self._settings | {"port": str(port), "unix_socket_directories": str(self._folder)}
+        settings = self._settings | {"port": str(port), "unix_socket_directories": str(self.folder)}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         command = [str(self._binaries / "postgres"), "-D", str(self._data), *options]
         with self._log.open("ab") as log:
