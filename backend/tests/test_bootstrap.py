@@ -22,7 +22,7 @@ echo "downloads=$UV_PYTHON_DOWNLOADS venv=${{VIRTUAL_ENV-none}}"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """A copy of the file in an empty folder, with a uv of that version on the PATH, and a pip without network."""
+    """A copy of the file in an empty folder, a uv of that version on the PATH, and a pip without network."""
 
     def run(*arguments: str, uv_version: str | None = "0.99.1") -> subprocess.CompletedProcess[str]:
         copy = tmp_path / "bootstrap.py"
