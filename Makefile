@@ -2,6 +2,9 @@
 
 SHELL := /bin/bash
 RUN := python3 bootstrap.py run
+IN_BACKEND := cd backend && python3 ../bootstrap.py run
+ON_POSTGRES := cd backend && LITEVAULT_TEST_DATABASE=postgresql \
+  python3 ../bootstrap.py run python -m tests.postgres_cluster --not-durable --
 UV := python3 bootstrap.py uv
 
 # Folders that appear with their feature; the gate must not fail before they do.
@@ -23,20 +26,19 @@ setup: ## install the dependencies and the pre-commit hooks
 	$(RUN) pre-commit install
 
 dev: ## serve on port 8080, restarting when the code changes
-	cd backend && python3 ../bootstrap.py run uvicorn app.main:app --reload --port 8080
+	$(IN_BACKEND) uvicorn app.main:app --reload --port 8080
 
 test: ## the tests on SQLite; ARGS="-k word -x" goes to pytest
 	$(RUN) pytest $(ARGS)
 
 test-postgres: ## the same tests on a PostgreSQL made for them and removed afterwards
-	cd backend && LITEVAULT_TEST_DATABASE=postgresql python3 ../bootstrap.py run \
-	  python -m tests.postgres_cluster --not-durable -- python -m pytest $(ARGS)
+	$(ON_POSTGRES) python -m pytest $(ARGS)
 
 coverage: ## both engines, then the bounds: 95 % overall, 100 % for the transition table and the worker
 	$(RUN) coverage erase
-	COVERAGE_FILE=$(COVERAGE_FILE).sqlite $(MAKE) test ARGS="--cov --cov-report= $(ARGS)"
-	COVERAGE_FILE=$(COVERAGE_FILE).postgresql $(MAKE) test-postgres ARGS="--cov --cov-report= $(ARGS)"
-	$(MAKE) coverage-bounds
+	export COVERAGE_FILE=$(COVERAGE_FILE).sqlite && $(RUN) pytest --cov --cov-report= $(ARGS)
+	export COVERAGE_FILE=$(COVERAGE_FILE).postgresql && $(ON_POSTGRES) python -m pytest --cov --cov-report= $(ARGS)
+	$(MAKE) --no-print-directory coverage-bounds
 
 .PHONY: coverage-bounds
 coverage-bounds: # the last step of `coverage`, for data that lies there already
@@ -60,4 +62,4 @@ bench: ## measure, each figure against its bound in the same run; ARGS goes to b
 	$(RUN) python -m benchmarks $(ARGS)
 
 chaos: ## kill, pause and restart everything, then look for what was lost; ARGS="--short"
-	cd backend && python3 ../bootstrap.py run python -m tests.chaos $(ARGS)
+	$(IN_BACKEND) python -m tests.chaos $(ARGS)
