@@ -3,8 +3,8 @@
 SHELL := /bin/bash
 RUN := python3 bootstrap.py run
 IN_BACKEND := cd backend && python3 ../bootstrap.py run
-ON_POSTGRES := cd backend && LITEVAULT_TEST_DATABASE=postgresql \
-  python3 ../bootstrap.py run python -m tests.postgres_cluster --not-durable --
+# From the root, as on SQLite: coverage looks for its settings in the current folder only.
+ON_POSTGRES := LITEVAULT_TEST_DATABASE=postgresql $(RUN) python -m tests.postgres_cluster --not-durable --
 UV := python3 bootstrap.py uv
 
 # Folders that appear with their feature; the gate must not fail before they do.
@@ -36,8 +36,8 @@ test-postgres: ## the same tests on a PostgreSQL made for them and removed after
 
 coverage: ## both engines, then the bounds: 95 % overall, 100 % for the transition table and the worker
 	$(RUN) coverage erase
-	export COVERAGE_FILE=$(COVERAGE_FILE).sqlite && $(RUN) pytest --cov --cov-report= $(ARGS)
-	export COVERAGE_FILE=$(COVERAGE_FILE).postgresql && $(ON_POSTGRES) python -m pytest --cov --cov-report= $(ARGS)
+	COVERAGE_FILE=$(COVERAGE_FILE).sqlite $(RUN) pytest --cov --cov-report= $(ARGS)
+	COVERAGE_FILE=$(COVERAGE_FILE).postgresql $(ON_POSTGRES) python -m pytest --cov --cov-report= $(ARGS)
 	$(MAKE) --no-print-directory coverage-bounds
 
 .PHONY: coverage-bounds
