@@ -1,4 +1,4 @@
-"""Small files and short functions, which ruff does not count. The limits are the outer ones: aim at half of them."""
+"""Small files, short functions: ruff does not count them. These are the outer limits; aim at half of them."""
 
 import ast
 from pathlib import Path
