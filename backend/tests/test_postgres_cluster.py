@@ -74,6 +74,23 @@ def test_is_durable_unless_told_otherwise() -> None:
 
 
 @needs_postgres
+def test_ends_and_removes_everything_when_the_body_fails() -> None:
+    def fail_in_the_middle() -> None:
+        with postgres_cluster(durable=False) as cluster:
+            seen.append(cluster)
+            pids.append(cluster.pid)
+            raise LookupError
+
+    seen: list[PostgresCluster] = []
+    pids: list[int] = []
+    with pytest.raises(LookupError):
+        fail_in_the_middle()
+    assert not seen[0].folder.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+
+
+@needs_postgres
 def test_a_server_that_cannot_start_is_an_error_with_its_last_words(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -102,7 +119,7 @@ def test_the_command_line_forwards_the_exit_code_and_leaves_nothing(code: int) -
 
 @needs_postgres
 def test_the_command_line_forwards_signals() -> None:
-    script = "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done"
+    script = "trap 'exit 3' TERM; echo ready; for _ in $(seq 100); do sleep 0.05; done"
     with subprocess.Popen(
         [sys.executable, "-m", "tests.postgres_cluster", "--not-durable", "--", "sh", "-c", script],
         stdout=subprocess.PIPE,
