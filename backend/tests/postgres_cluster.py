@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -217,27 +217,39 @@ def postgres_cluster(*, durable: bool = True) -> Iterator[PostgresCluster]:
 
 
 class SignalForwarder:
-    """Until the command runs a signal ends this process and the cluster; then it is the command's."""
+    """Until the command starts a signal ends this process and the cluster; then it is the command's."""
 
     def __init__(self) -> None:
-        self.command: subprocess.Popen[bytes] | None = None
+        self._command: subprocess.Popen[bytes] | None = None
+        self._is_starting = False
+        self._early: list[int] = []
         for number in FORWARDED:
             signal.signal(number, self.receive)
 
+    def run(self, command: Sequence[str], environment: Mapping[str, str]) -> int:
+        # A signal may come while Popen has started the command and not yet returned: it must not get lost, nor
+        # end this process and leave the command behind.
+        self._is_starting = True
+        # A session of its own: Ctrl-C would reach it twice otherwise, from the terminal and from us.
+        self._command = subprocess.Popen(command, env=environment, start_new_session=True)
+        for number in self._early:
+            self._command.send_signal(number)
+        return self._command.wait()
+
     def receive(self, number: int, _frame: FrameType | None) -> None:
-        if self.command is None:
+        if self._command is not None:
+            self._command.send_signal(number)
+        elif self._is_starting:
+            self._early.append(number)
+        else:
             raise SystemExit(128 + number)
-        self.command.send_signal(number)
 
 
 def run_with_cluster(command: Sequence[str], *, durable: bool) -> int:
     """The command's exit code, or 128 + its signal, as a shell has it."""
     forwarder = SignalForwarder()
     with postgres_cluster(durable=durable) as cluster:
-        environment = os.environ | {URL_VARIABLE: cluster.url}
-        # A session of its own: Ctrl-C would reach it twice otherwise, from the terminal and from us.
-        forwarder.command = subprocess.Popen(command, env=environment, start_new_session=True)
-        code = forwarder.command.wait()
+        code = forwarder.run(command, os.environ | {URL_VARIABLE: cluster.url})
         return code if code >= 0 else 128 - code
 
 
