@@ -227,7 +227,7 @@ class SignalForwarder:
             signal.signal(number, self.receive)
 
     def run(self, command: Sequence[str], environment: Mapping[str, str]) -> int:
-        # A signal may come while Popen has started the command and not yet returned: it must not get lost, nor
+        # A signal may come when the command runs and Popen has not yet returned: it must not get lost, nor
         # end this process and leave the command behind.
         self._is_starting = True
         # A session of its own: Ctrl-C would reach it twice otherwise, from the terminal and from us.
