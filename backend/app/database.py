@@ -82,10 +82,15 @@ class PicoUsd(TypeDecorator[Decimal]):
     cache_ok = True
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> int | None:
-        return None if value is None else int((value * _PICO).to_integral_value(rounding=ROUND_HALF_EVEN))
+        return to_pico(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> Decimal | None:
         return None if value is None else Decimal(value) / _PICO
+
+
+def to_pico(usd: Decimal | None) -> int | None:
+    """As `PicoUsd` stores it; null stays null."""
+    return None if usd is None else int((usd * _PICO).to_integral_value(rounding=ROUND_HALF_EVEN))
 
 
 def new_id() -> str:
