@@ -11,7 +11,7 @@ from pathlib import Path
 import uvloop
 
 from tests.protocol_server.choice import TRANSIENT_MIX, Mix
-from tests.protocol_server.faults import FAULTS, parse_expression
+from tests.protocol_server.faults.table import FAULTS, parse_expression
 from tests.protocol_server.server import ProtocolServer
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from tests.protocol_server.answers import MARKER, Ask, digest_of
-from tests.protocol_server.faults import OK, parse_expression
+from tests.protocol_server.faults.table import OK, parse_expression
 
 # Faults that a patient client with a deadline gets over; hangs are left out, because they cost a deadline each.
 TRANSIENT_MIX: Mapping[str, float] = {

@@ -7,7 +7,7 @@ holds the answer finds the finished call. Where the client leaves first, PeerGon
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
-from tests.protocol_server.plan import Delivery
+from tests.protocol_server.faults.plan import Delivery
 from tests.protocol_server.peer import Peer
 
 _PIECES = 20

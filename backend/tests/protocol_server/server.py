@@ -13,18 +13,19 @@ from typing import Self
 
 import uvloop
 
-from tests.protocol_server import control, openai_wire
+from tests.protocol_server import control
 from tests.protocol_server.calls import Call, CallBook
 from tests.protocol_server.choice import Choice, Mix
 from tests.protocol_server.delivery import deliver
-from tests.protocol_server.faults import UnknownFaultError, plan_for
+from tests.protocol_server.faults.table import UnknownFaultError, plan_for
 from tests.protocol_server.peer import Peer, PeerGoneError, Request, head_of
-from tests.protocol_server.plan import Delivery, Plan
-from tests.protocol_server.wire import Wire
+from tests.protocol_server.faults.plan import Delivery, Plan
+from tests.protocol_server.wires import openai
+from tests.protocol_server.wires.wire import Wire
 
 HOST = "127.0.0.1"
 _JSON = {"content-type": "application/json"}
-_WIRES: dict[str, Wire] = {"/v1/chat/completions": openai_wire}
+_WIRES: dict[str, Wire] = {"/v1/chat/completions": openai}
 _HEADLESS = frozenset({Delivery.RESET, Delivery.HANG_HEADERS})
 
 
@@ -133,12 +134,12 @@ class ProtocolServer:
         if wire is not None and request.method == "POST":
             await self._complete(peer, request, wire, path)
         elif path == "/v1/models" and request.method == "GET":
-            _reply(peer, 200, openai_wire.models_body())
+            _reply(peer, 200, openai.models_body())
         elif path.startswith("/control/"):
             _reply(peer, *control.answer(self, request))
         else:
             message = f"Invalid URL ({request.method} {path})"
-            _reply(peer, 404, openai_wire.error_body(message, "invalid_request_error"))
+            _reply(peer, 404, openai.error_body(message, "invalid_request_error"))
 
     async def _complete(self, peer: Peer, request: Request, wire: Wire, path: str) -> None:
         try:
@@ -150,6 +151,10 @@ class ProtocolServer:
             return
         if ask.key is None:
             _reply(peer, 401, wire.error_body("You didn't provide an API key.", "invalid_request_error"))
+            return
+        if ask.stream:
+            message = "This server does not stream yet."
+            _reply(peer, 400, wire.error_body(message, "invalid_request_error", "stream_unsupported"))
             return
         fault = self._choice.take(ask)
         try:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from tests.protocol_server.answers import Ask, tokens_of
-from tests.protocol_server.plan import Plan
+from tests.protocol_server.faults.plan import Plan
 
 CORRELATION_HEADERS = (
     "x-litevault-attempt",

@@ -1,10 +1,10 @@
-"""What the server needs of a vendor's wire. A module with these names is one; `openai_wire` is the first."""
+"""What the server needs of a vendor's wire. A module with these names is one; `openai` is the first."""
 
 from collections.abc import Mapping
 from typing import Protocol
 
 from tests.protocol_server.answers import Ask
-from tests.protocol_server.plan import Plan
+from tests.protocol_server.faults.plan import Plan
 
 
 class Wire(Protocol):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from tests.protocol_server.answers import Ask
-from tests.protocol_server.upstream_errors import UpstreamError
+from tests.protocol_server.faults.errors import UpstreamError
 
 
 class Delivery(Enum):

@@ -7,8 +7,8 @@ then lost on its way.
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
-from tests.protocol_server.plan import Delivery, FaultTable, Plan, entry
-from tests.protocol_server.upstream_errors import UPSTREAM_ERRORS, UpstreamError
+from tests.protocol_server.faults.plan import Delivery, FaultTable, Plan, entry
+from tests.protocol_server.faults.errors import UPSTREAM_ERRORS, UpstreamError
 
 UPSTREAM_FAULTS: FaultTable = {}
 
