@@ -34,8 +34,9 @@ class Asker:
             "/v1/chat/completions", json={"model": model, "messages": messages, **MODES[mode]}
         )
 
-    def content(self, text: str, *, mode: str = "json_schema") -> Any:
-        return self.post(text, mode=mode).json()["choices"][0]["message"]["content"]
+    def content(self, text: str, *, mode: str = "json_schema") -> str:
+        content: str = self.post(text, mode=mode).json()["choices"][0]["message"]["content"]
+        return content
 
 
 @pytest.fixture

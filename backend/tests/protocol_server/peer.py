@@ -1,6 +1,7 @@
 """One HTTP/1.1 connection, down to the socket: requests in, exact bytes out, resets, and notice of a hang-up.
 
-Invariant: one task serves one connection, so at most one wait is open; every wait ends when the client leaves.
+Invariant: one task serves one connection, so at most one wait is open; every wait ends when the client
+leaves.
 """
 
 import asyncio
@@ -74,7 +75,7 @@ class Peer(asyncio.Protocol):
         self._leave()
         return False
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self._leave()
         self._peers.discard(self)
 
@@ -162,7 +163,7 @@ class Peer(asyncio.Protocol):
             self._transport.close()
 
     def reset(self) -> None:
-        """Close with a TCP reset: with SO_LINGER at zero the kernel throws away what it holds and sends RST."""
+        """Close with a TCP reset: SO_LINGER at zero makes the kernel drop what it holds and send RST."""
         if self._transport is None:
             return
         endpoint = self._transport.get_extra_info("socket")

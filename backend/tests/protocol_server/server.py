@@ -1,7 +1,7 @@
 """The protocol server: routes, the life of a call, and the two ways to run it in a test.
 
-Invariant: every request for a completion becomes exactly one call in the book, whatever then happens to it; requests
-that are none (a wrong path, broken JSON, no key) become none.
+Invariant: every request for a completion becomes exactly one call in the book, whatever then happens to it;
+requests that are none (a wrong path, broken JSON, no key) become none.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ import uvloop
 from tests.protocol_server import control
 from tests.protocol_server.calls import Call, CallBook
 from tests.protocol_server.choice import Choice, Mix
-from tests.protocol_server.delivery import deliver
+from tests.protocol_server.delivery import Reply, deliver
+from tests.protocol_server.faults.plan import Delivery, Plan
 from tests.protocol_server.faults.table import UnknownFaultError, plan_for
 from tests.protocol_server.peer import Peer, PeerGoneError, Request, head_of
-from tests.protocol_server.faults.plan import Delivery, Plan
 from tests.protocol_server.wires import openai
 from tests.protocol_server.wires.wire import Wire
 
@@ -66,7 +66,7 @@ class ProtocolServer:
         return list(self._book.calls)
 
     def script(self, *faults: str, model: str | None = None) -> None:
-        """Queue one fault expression for each coming call, of this model or of any. Raises UnknownFaultError."""
+        """Queue a fault expression for each coming call, of this model or any. Raises UnknownFaultError."""
         self._choice.add(faults, model)
 
     def set_default(self, fault: str) -> None:
@@ -85,7 +85,7 @@ class ProtocolServer:
         return {**self._book.stats(), "connections": len(self._peers), "script_left": self._choice.left()}
 
     def wait_idle(self, timeout_seconds: float = 5.0) -> bool:
-        """Whether no call was open within the time. Blocks: on the server's own loop use `asyncio.to_thread`."""
+        """Whether no call was open within the time. Blocks: on the server's loop use `asyncio.to_thread`."""
         return self._book.wait_idle(timeout_seconds)
 
     async def start(self) -> None:
@@ -96,7 +96,7 @@ class ProtocolServer:
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Stop listening and cut every connection; open calls end in the book as not hung up. Safe to repeat."""
+        """Stop listening, cut every connection; open calls end as not hung up. Safe to repeat."""
         if self._listener is None:
             return
         self._listener.close()
@@ -168,17 +168,10 @@ class ProtocolServer:
     async def _carry_out(self, peer: Peer, plan: Plan, wire: Wire, call: Call) -> None:
         """The call from its entry in the book to its end, by whichever way it comes."""
         try:
-            head, body = _render(plan, wire, call)
+            reply = _render(plan, wire, call)
             self._book.record(call)
             await peer.pause(self.latency_seconds + plan.wait_seconds)
-            await deliver(
-                peer,
-                plan.delivery,
-                plan.delivery_seconds,
-                head,
-                body,
-                lambda: self._book.end(call, has_hung_up=False),
-            )
+            await deliver(peer, plan, reply, lambda: self._book.end(call, has_hung_up=False))
         except PeerGoneError:
             self._book.end(call, has_hung_up=True)
             raise
@@ -186,8 +179,8 @@ class ProtocolServer:
             self._book.end(call, has_hung_up=False)
 
 
-def _render(plan: Plan, wire: Wire, call: Call) -> tuple[bytes, bytes]:
-    """Head and body of the answer; enters status, answer id and bill into the call."""
+def _render(plan: Plan, wire: Wire, call: Call) -> Reply:
+    """The answer in bytes; enters status, answer id and bill into the call."""
     answer_id = f"{wire.ID_PREFIX}{call.run}{call.seq:08d}"
     if plan.error is not None:
         status, body = plan.error.status, wire.failure(plan)
@@ -204,7 +197,7 @@ def _render(plan: Plan, wire: Wire, call: Call) -> tuple[bytes, bytes]:
         "x-request-id": f"req_{call.run}{call.seq:08d}",
         **plan.headers,
     }
-    return head_of(status, len(body), headers), body
+    return Reply(head_of(status, len(body), headers), body)
 
 
 def _reply(peer: Peer, status: int, body: bytes) -> None:

@@ -24,7 +24,7 @@ class Enrichment(BaseModel):
 
 @pytest.fixture(scope="module", autouse=True)
 def _quiet_litellm() -> Iterator[None]:
-    """litellm reads its environment once, at import."""
+    """Litellm reads its environment once, at import."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         patch.setenv("LITELLM_MODE", "PRODUCTION")
@@ -40,13 +40,13 @@ def server() -> Iterator[ProtocolServer]:
 
 def enrich(server: ProtocolServer, mode: str, text: str, re_asks: int = 0) -> tuple[Enrichment, Any]:
     """The enrichment and the last raw completion, by litellm and instructor in this mode."""
-    import instructor
-    import litellm
+    import instructor  # noqa: PLC0415 - slow, and litellm must see the environment set above
+    import litellm  # noqa: PLC0415
 
     client: Any = instructor.from_litellm(litellm.acompletion, mode=instructor.Mode[mode])
 
-    async def ask() -> Any:
-        return await client.create_with_completion(
+    async def ask() -> tuple[Enrichment, Any]:
+        answer: tuple[Enrichment, Any] = await client.create_with_completion(
             response_model=Enrichment,
             model="openai/gpt-4o-mini",
             messages=[{"role": "user", "content": text}],
@@ -56,9 +56,9 @@ def enrich(server: ProtocolServer, mode: str, text: str, re_asks: int = 0) -> tu
             num_retries=0,
             timeout=5,
         )
+        return answer
 
-    enrichment, completion = asyncio.run(ask())
-    return enrichment, completion
+    return asyncio.run(ask())
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_re_ask_keeps_the_marker_in_step(server: ProtocolServer, mode: str) ->
 
 
 def test_the_openai_sdk_reads_answers_and_errors(server: ProtocolServer) -> None:
-    import openai
+    import openai  # noqa: PLC0415 - slow
 
     server.script("ok", "429_retry_after=2")
     with openai.OpenAI(base_url=server.base_url, api_key=KEY, max_retries=0) as client:

@@ -1,6 +1,7 @@
 """The table of faults, and the expressions that name them.
 
-A fault expression is `ok`, `name`, `name=number`, or several joined by `+` (`latency=0.2+500`), applied in turn.
+A fault expression is `ok`, `name`, `name=number`, or several joined by `+` (`latency=0.2+500`), applied in
+turn.
 """
 
 from functools import lru_cache

@@ -1,14 +1,14 @@
 """Faults in what the upstream is: its errors, its pace, its connection.
 
-Invariant: an error made before generation bills nothing; what is generated bills in full, also where the answer is
-then lost on its way.
+Invariant: an error made before generation bills nothing; what is generated bills in full, also where the
+answer is then lost on its way.
 """
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
-from tests.protocol_server.faults.plan import Delivery, FaultTable, Plan, entry
 from tests.protocol_server.faults.errors import UPSTREAM_ERRORS, UpstreamError
+from tests.protocol_server.faults.plan import Delivery, FaultTable, Plan, entry
 
 UPSTREAM_FAULTS: FaultTable = {}
 

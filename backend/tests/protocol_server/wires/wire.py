@@ -13,7 +13,7 @@ class Wire(Protocol):
         """Before the unique part of an answer's id."""
 
     def read_ask(self, body: bytes, headers: Mapping[str, str]) -> Ask:
-        """Raises ValueError, TypeError, KeyError or AttributeError when the body is no request for a completion."""
+        """Raises ValueError, TypeError, KeyError or AttributeError when the body asks for no completion."""
 
     def completion(self, plan: Plan, answer_id: str) -> tuple[bytes, int]:
         """Body and completion tokens."""
