@@ -71,12 +71,9 @@ class Peer(asyncio.Protocol):
             self.is_malformed = True
             self._wake()
 
-    def eof_received(self) -> bool:
-        self._leave()
-        return False
-
     def connection_lost(self, _exc: Exception | None) -> None:
-        self._leave()
+        self.is_gone = True
+        self._wake()
         self._peers.discard(self)
 
     def pause_writing(self) -> None:
@@ -162,6 +159,11 @@ class Peer(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def abort(self) -> None:
+        """Close at once; what is not yet written is lost."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def reset(self) -> None:
         """Close with a TCP reset: SO_LINGER at zero makes the kernel drop what it holds and send RST."""
         if self._transport is None:
@@ -169,7 +171,7 @@ class Peer(asyncio.Protocol):
         endpoint = self._transport.get_extra_info("socket")
         if endpoint is not None and not self.is_gone:
             endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._transport.abort()
+        self.abort()
 
     async def _park(self, seconds: float | None = None) -> None:
         self._waiter = self._loop.create_future()
@@ -183,7 +185,3 @@ class Peer(asyncio.Protocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-    def _leave(self) -> None:
-        self.is_gone = True
-        self._wake()

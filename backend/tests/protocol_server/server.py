@@ -104,6 +104,9 @@ class ProtocolServer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # A client that does not read would keep its connection open, and wait_closed waiting.
+        for peer in list(self._peers):
+            peer.abort()
         await self._listener.wait_closed()
         self._listener = None
         self._book.close()

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.protocol_server.answers import digest_of, enrichment_for
@@ -13,6 +13,7 @@ NOTE = "Remember to water the tall plants behind the kitchen window before Frida
 
 
 @given(st.text(max_size=400))
+@example("a memo, a note")
 def test_a_good_answer_keeps_the_rules_of_an_enrichment(text: str) -> None:
     answer = enrichment_for(text)
     tags = answer["tags"]
@@ -23,6 +24,7 @@ def test_a_good_answer_keeps_the_rules_of_an_enrichment(text: str) -> None:
 
 
 @given(st.text(min_size=30, max_size=400))
+@example("Donaudampfschifffahrtsgesellschaftskapitaen")
 def test_no_thirty_characters_of_the_text_come_back(text: str) -> None:
     answer = json.dumps(enrichment_for(text), ensure_ascii=False)
     assert not any(text[start : start + 30] in answer for start in range(len(text) - 29))

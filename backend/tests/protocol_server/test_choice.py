@@ -24,8 +24,9 @@ def test_a_script_is_used_up_in_order_then_the_default_counts(asker: Asker) -> N
 def test_a_model_has_its_own_script(asker: Asker) -> None:
     asker.server.script("500", "500", model="weak")
     asker.server.script("429")
-    assert statuses(asker, "a", model="strong") == [429]
-    assert statuses(asker, "a", "b", "c", model="weak") == [500, 500, 200]
+    assert statuses(asker, "a", model="weak") == [500]
+    assert statuses(asker, "a", "b", model="strong") == [429, 200]
+    assert statuses(asker, "b", "c", model="weak") == [500, 200]
 
 
 def test_a_script_with_an_unknown_fault_is_refused_whole(asker: Asker) -> None:

@@ -13,15 +13,11 @@ from tests.protocol_server.faults.plan import Delivery, FaultTable, Plan, entry
 UPSTREAM_FAULTS: FaultTable = {}
 
 
-def _refuse(plan: Plan, error: UpstreamError) -> None:
-    plan.error, plan.is_generated = error, False
-
-
 def _enter_upstream_errors() -> None:
     for name, (error, summary) in UPSTREAM_ERRORS.items():
 
         def refuse(plan: Plan, _value: float, error: UpstreamError = error) -> None:
-            _refuse(plan, error)
+            plan.error = error
 
         refuse.__doc__ = summary
         entry(UPSTREAM_FAULTS, name)(refuse)
@@ -33,14 +29,14 @@ _enter_upstream_errors()
 @entry(UPSTREAM_FAULTS, "429_retry_after", default=1.0)
 def _retry_after(plan: Plan, seconds: float) -> None:
     """429 with Retry-After in seconds."""
-    _refuse(plan, UPSTREAM_ERRORS["429"][0])
+    plan.error = UPSTREAM_ERRORS["429"][0]
     plan.headers["retry-after"] = f"{seconds:g}"
 
 
 @entry(UPSTREAM_FAULTS, "429_retry_date", default=2.0)
 def _retry_date(plan: Plan, seconds: float) -> None:
     """429 with Retry-After as an HTTP date, so many seconds from now."""
-    _refuse(plan, UPSTREAM_ERRORS["429"][0])
+    plan.error = UPSTREAM_ERRORS["429"][0]
     plan.headers["retry-after"] = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
 
 
