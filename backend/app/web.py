@@ -163,7 +163,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
 async def _answer_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)  # noqa: S101 - Starlette looks handlers up by type
-    if error.status >= 500:  # noqa: PLR2004
+    if error.status >= 500:
         log.warning("request.unavailable", exc_info=error)
     headers = {"Retry-After": "1"} if error.retryable else None
     return error_response(request.state.request_id, error.status, error.code, error.message, error.details, headers)
@@ -172,8 +172,10 @@ async def _answer_api_error(request: Request, error: Exception) -> Response:
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     status = error.status_code
-    if status == 400:  # noqa: PLR2004 - FastAPI's word for a body that it cannot read
-        return _schema_error(request, [{"field": "body", "rule": "json_invalid", "message": "The body is not valid JSON."}])
+    if status == 400:
+        return _schema_error(
+            request, [{"field": "body", "rule": "json_invalid", "message": "The body is not valid JSON."}]
+        )
     code = _HTTP_CODES.get(status, "VALIDATION_ERROR")
     sentence = _HTTP_SENTENCES.get(status, "The request cannot be served.")
     return error_response(request.state.request_id, status, code, sentence, headers=error.headers)
@@ -185,7 +187,9 @@ async def _answer_validation_error(request: Request, error: Exception) -> Respon
 
 
 def _schema_error(request: Request, errors: list[dict[str, str]]) -> Response:
-    sentence = "The request does not have the required form: " + "; ".join(f"{e['field']}: {e['message']}" for e in errors[:3])
+    sentence = "The request does not have the required form: " + "; ".join(
+        f"{e['field']}: {e['message']}" for e in errors[:3]
+    )
     return error_response(request.state.request_id, 422, "VALIDATION_ERROR", sentence, {"errors": errors})
 
 

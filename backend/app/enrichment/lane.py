@@ -19,9 +19,7 @@ from app.llm.attempts import AttemptRecorder
 from app.worker.lane import Ended, Work, WorkTable
 
 _DEADLINE_MARGIN_SECONDS = 10
-_ACTIONS = {
-    ItemStatus(next_status(ItemStatus.ENRICHING, action)): action for action in (Action.FINISH, Action.FAIL)
-}
+_ACTIONS = {ItemStatus(next_status(ItemStatus.ENRICHING, action)): action for action in (Action.FINISH, Action.FAIL)}
 
 
 class EnrichmentLane:

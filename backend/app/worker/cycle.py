@@ -58,7 +58,9 @@ class Cycle:
     due_in_seconds: float | None = None
 
 
-def run_cycle(session: Session, lane: Lane, endings: Sequence[Ending], *, owner: str, lease_seconds: float, want: int) -> Cycle:
+def run_cycle(
+    session: Session, lane: Lane, endings: Sequence[Ending], *, owner: str, lease_seconds: float, want: int
+) -> Cycle:
     """End, reclaim and claim, in the caller's transaction; safe to run again when that failed."""
     ended, late = _end(session, lane, endings)
     claimed: list[Work] = []
@@ -132,5 +134,3 @@ def _row(lane: Lane, work: Work, outcome: object) -> dict[str, Any]:
 
 def _failed_row(lane: Lane, work: Work) -> dict[str, Any]:
     return _row(lane, work, Settled(lane.failure(LLMApiError())))
-
-

@@ -81,7 +81,9 @@ def reclaim(session: Session, work: WorkTable, *, everything: bool = False) -> R
     return Reclaimed([row.id for row in rows], dead)
 
 
-def beat(session: Session, work: WorkTable, held: Sequence[tuple[str, int]], *, lease_seconds: float) -> set[tuple[str, int]]:
+def beat(
+    session: Session, work: WorkTable, held: Sequence[tuple[str, int]], *, lease_seconds: float
+) -> set[tuple[str, int]]:
     """Extend the leases on these `(id, claim_seq)`; those missing in the answer are lost or discarded."""
     table = work.table.name
     statement = text(

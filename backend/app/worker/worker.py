@@ -268,5 +268,3 @@ class Worker:
             elif job.task is not None and not job.task.done():
                 log.warning("item.lost_lease", lane=self._lane.name, item_id=job.work.id)
                 job.cancel(Dropped())
-
-
