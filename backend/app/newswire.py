@@ -36,7 +36,7 @@ class Newswire:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _watch_file(self) -> None:
-        """`data_version` changes with every commit of another connection, our own writer's too: one more look costs little.
+        """`data_version` changes with each commit of another connection, our writer's too: one more look costs little.
 
         Asked on the loop itself: it reads a counter in shared memory and waits for nobody.
         """

@@ -8,6 +8,7 @@ whoever reclaims the row marks it IN_DOUBT.
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sqlalchemy import bindparam, text
@@ -41,7 +42,7 @@ class JobRecorder:
         self.attempts: list[Attempt] = []
 
     async def open(self, *, provider: str, model: str) -> Attempt:
-        """See AttemptRecorder. The local deadline is asked before and after: the process may have been stopped between."""
+        """See AttemptRecorder. The deadline is asked again at the end: the process may have been stopped meanwhile."""
         if not self._may_spend():
             raise LeaseLost
         attempt = Attempt(provider=provider, model=model)
@@ -85,7 +86,7 @@ class Books:
         while self._waiting:
             batch, self._waiting = self._waiting, []
             try:
-                opened = await self._database.write(lambda session, batch=batch: _write_openings(session, batch))
+                opened = await self._database.write(partial(_write_openings, batch=batch))
             except LiteVaultError as error:
                 for opening in batch:
                     if not opening.done.done():

@@ -67,7 +67,7 @@ class Lane(Protocol):
     async def close(self) -> None: ...
 
     def allowance(self, free: int) -> int:
-        """How many of the free slots may be filled now: 0 while switched off or while every provider is closed to us."""
+        """How many of the free slots may be filled now: 0 while switched off or while every provider is closed."""
         ...
 
     def seconds_until_open(self) -> float:

@@ -119,7 +119,7 @@ def finish(session: Session, work: WorkTable, results: Sequence[Mapping[str, Any
     statement = text(
         f"UPDATE {table} SET {', '.join(settings)}, claim_seq = {table}.claim_seq + 1,"  # noqa: S608 - as above
         " lease_owner = NULL, lease_until = NULL, not_before = NULL, updated_at = :now"
-        f" FROM {rows_as_table(session, columns)}"  # type: ignore[arg-type]
+        f" FROM {rows_as_table(session, columns)}"
         f" WHERE {table}.id = v.id AND {table}.claim_seq = v.claim_seq AND {_still_working(work)}"
         f" RETURNING {table}.id, {table}.user_id, {table}.status"
     ).bindparams(bindparam("now", type_=UtcDateTime))

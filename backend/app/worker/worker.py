@@ -84,7 +84,7 @@ class Worker:
                 if cycle is None:
                     await self._pause(_DATABASE_PAUSE_SECONDS)
                 elif not self._endings:
-                    await self._pause(self._patience(cycle))
+                    await self._pause(self._patience())
         finally:
             unsubscribe()
             beats.cancel()
@@ -176,8 +176,8 @@ class Worker:
             return self._after_fault(work, LLMTimeout())
         except LLMError as error:
             return self._after_fault(work, error)
-        except Exception as error:
-            log.error("item.work_crashed", lane=self._lane.name, exc_info=error)
+        except Exception:
+            log.exception("item.work_crashed", lane=self._lane.name)
             return self._after_fault(work, LLMApiError())
 
     def _after_fault(self, work: Work, error: LLMError) -> Settled | GivenBack:
@@ -209,7 +209,7 @@ class Worker:
                 if item_id in news.stopped:
                     job.cancel(Dropped())
 
-    def _patience(self, cycle: Cycle) -> float:
+    def _patience(self) -> float:
         """How long to wait for a wake-up: until something is known to become due, and never longer than the poll."""
         now = clock.local_seconds()
         waits = [self._settings.poll_seconds]
