@@ -14,9 +14,10 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
+import asyncpg
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Engine, MetaData, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -180,14 +181,17 @@ class Database:
         task.add_done_callback(self._under_way.discard)
         try:
             return await asyncio.shield(task)
-        except (OperationalError, InterfaceError, PoolTimeoutError, OSError) as error:
-            raise ServiceUnavailable from error
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise ServiceUnavailable from error
+        except _CALLERS_FAULT:
             raise
+        except _UNAVAILABLE as error:
+            raise ServiceUnavailable from error
 
 
+# What the statement or its values are to blame for; every other fault of a database means that it cannot be used now:
+# away, full, read-only, out of connections, too slow, or deadlocked.
+_CALLERS_FAULT = (IntegrityError, DataError, ProgrammingError)
+# asyncpg's own errors arrive unwrapped when a connection cannot be made.
+_UNAVAILABLE = (DBAPIError, PoolTimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 _NOTIFY = text("SELECT pg_notify(:channel, :payload)")
 
 

@@ -64,6 +64,8 @@ def describe_exception(error: BaseException) -> dict[str, Any]:
     """The types in the chain of an exception and the places it passed, without messages: they may hold a text."""
     types: list[str] = []
     cause: BaseException | None = error
+    while isinstance(error, BaseExceptionGroup):
+        error = cause = error.exceptions[0]
     while cause is not None and len(types) < _FRAMES:
         types.append(type(cause).__name__)
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)

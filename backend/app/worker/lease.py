@@ -148,12 +148,15 @@ def give_back(
 
 
 def seconds_until_due(session: Session, work: WorkTable) -> float | None:
-    """How long until the next deferred row is due; null when there is none."""
+    """How long until the next deferred row is due or the next lease runs out; null when there is none of either."""
     columns = work.table.c
     waiting = and_(_working(work), columns.lease_owner.is_(None), columns.not_before.is_not(None))
-    query = select(columns.not_before, _now(session)).where(waiting).order_by(columns.not_before).limit(1)
-    row = session.execute(query).first()
-    return None if row is None else max(0.0, (row[0] - row[1]).total_seconds())
+    leased = and_(_working(work), columns.lease_owner.is_not(None))
+    next_due = select(columns.not_before).where(waiting).order_by(columns.not_before).limit(1).scalar_subquery()
+    next_loss = select(columns.lease_until).where(leased).order_by(columns.lease_until).limit(1).scalar_subquery()
+    now, *moments = session.execute(select(_now(session), next_due, next_loss)).one()
+    waits = [max(0.0, (moment - now).total_seconds()) for moment in moments if moment is not None]
+    return min(waits, default=None)
 
 
 def _update_chosen(session: Session, work: WorkTable, chosen: Any) -> Update:  # noqa: ANN401 - a Select of ids

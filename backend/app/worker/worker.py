@@ -27,6 +27,7 @@ log = structlog.get_logger()
 _DATABASE_PAUSE_SECONDS = 1.0
 _SPEND_MARGIN = 0.1  # of the lease: within it, no new call leaves
 _CANCEL_GRACE_SECONDS = 2.0
+_GIVE_UP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,14 @@ class WorkerSettings:
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """A row in work. `lease_ends` is by the local clock, taken before the claim was sent: never too late."""
+    """A row in work; times by the local clock. `lease_ends` was taken before the claim was sent: never too late.
+
+    Past `overdue_at` the lease is no longer extended: the lane's own deadline should have ended the work long before.
+    """
 
     work: Work
     lease_ends: float
+    overdue_at: float
     recorder: JobRecorder | None = None
     task: asyncio.Task[Settled | GivenBack | Dropped] | None = None
     cancelled_as: GivenBack | Dropped | None = None
@@ -77,17 +82,22 @@ class Worker:
     async def run(self) -> None:
         """Work until `stop` and everything in flight has ended or was released."""
         unsubscribe = self._database.noticeboard.subscribe(self._hear)
-        beats = asyncio.create_task(self._beat_forever())
         try:
-            while not self._is_done():
-                cycle = await self._cycle()
-                if cycle is None:
-                    await self._pause(_DATABASE_PAUSE_SECONDS)
-                elif not self._endings:
-                    await self._pause(self._patience())
+            # Together, so that a worker whose beat has died does not go on: its leases would run out under it.
+            async with asyncio.TaskGroup() as group:
+                beats = group.create_task(self._beat_forever())
+                await self._cycle_until_done()
+                beats.cancel()
         finally:
             unsubscribe()
-            beats.cancel()
+
+    async def _cycle_until_done(self) -> None:
+        while not self._is_done():
+            cycle = await self._cycle()
+            if cycle is None:
+                await self._pause(_DATABASE_PAUSE_SECONDS)
+            elif not self._endings:
+                await self._pause(self._patience())
 
     async def run_once(self) -> None:
         """Claim what is ready and come back when it, and what it led to at once, has ended; for tests."""
@@ -117,6 +127,7 @@ class Worker:
         free = self._lane.slots - len(self._jobs) + len(endings)
         want = 0 if self._stopping else max(0, self._lane.allowance(free))
         if not endings and not want:
+            self._due_at = None
             return Cycle()
         began = clock.local_seconds()
         seconds = self._settings.lease_seconds
@@ -146,7 +157,7 @@ class Worker:
         self._due_at = None if due is None else clock.local_seconds() + due
 
     def _start(self, work: Work, lease_ends: float) -> None:
-        job = _Job(work, lease_ends)
+        job = _Job(work, lease_ends, lease_ends + self._lane.deadline_seconds)
         margin = self._settings.lease_seconds * _SPEND_MARGIN
         table = self._lane.work_table
         account = Account(self._lane.name, table.table.name, table.working, work.id, work.user_id, work.claim_seq)
@@ -241,7 +252,15 @@ class Worker:
             await asyncio.wait(tasks, timeout=_CANCEL_GRACE_SECONDS)
 
     def _is_done(self) -> bool:
-        return self._stopping and not self._jobs and not self._endings
+        if not self._stopping or self._drain_ends is None:
+            return False
+        if not self._jobs and not self._endings:
+            return True
+        if clock.local_seconds() < self._drain_ends + _GIVE_UP_SECONDS:
+            return False
+        # The database stayed away or a call would not be cancelled: the leases of these rows will run out.
+        log.error("worker.left_rows_leased", lane=self._lane.name, rows=len(self._jobs))
+        return True
 
     async def _beat_forever(self) -> None:
         """Extend the leases of all rows in flight together; those that are gone are cancelled."""
@@ -254,8 +273,8 @@ class Worker:
                     log.warning("worker.beat_missed", lane=self._lane.name, rows=len(self._jobs))
 
     async def _beat(self) -> None:
-        held = list(self._jobs)
         began = clock.local_seconds()
+        held = [key for key, job in self._jobs.items() if began < job.overdue_at]
         seconds = self._settings.lease_seconds
         beat = partial(lease.beat, work=self._lane.work_table, held=held, lease_seconds=seconds)
         kept = await self._database.write(beat)
