@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from app.database import blames_statement
 from app.errors import LLMApiError
 from app.llm import books
 from app.llm.attempts import Attempt
@@ -112,7 +113,9 @@ def _finish(session: Session, lane: Lane, settled: Sequence[Ending]) -> list[End
     try:
         with session.begin_nested():
             return lease.finish(session, lane.work_table, rows)
-    except (DataError, IntegrityError):
+    except DBAPIError as error:
+        if not blames_statement(error):
+            raise
         return [row for ending in settled for row in _finish_alone(session, lane, ending)]
 
 
@@ -121,8 +124,9 @@ def _finish_alone(session: Session, lane: Lane, ending: Ending) -> list[Ended]:
         try:
             with session.begin_nested():
                 return lease.finish(session, lane.work_table, [columns])
-        except (DataError, IntegrityError):
-            continue
+        except DBAPIError as error:
+            if not blames_statement(error):
+                raise
     return []
 
 

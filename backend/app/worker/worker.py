@@ -105,8 +105,8 @@ class Worker:
             cycle = await self._cycle()
             if cycle is not None and not cycle.claimed and not self._jobs and not self._endings:
                 return
-            if not self._endings:
-                await self._pause(self._settings.poll_seconds)
+            if cycle is None or not self._endings:
+                await self._pause(_DATABASE_PAUSE_SECONDS)
 
     def stop(self, *, at_once: bool = False) -> None:
         """Claim nothing more; what is in flight may end until the drain is over, or is released at once."""
