@@ -39,12 +39,15 @@ class Dropped:
     """The row is no longer ours: only the books are written."""
 
 
+Outcome = Settled | GivenBack | Dropped
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How the work on one row ended, and the upstream calls that it took."""
 
     work: Work
-    outcome: Settled | GivenBack | Dropped
+    outcome: Outcome
     attempts: Sequence[Attempt] = ()
 
 

@@ -4,11 +4,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from app.database import Database
 from app.items.item import ItemStatus
 from app.worker.crew import Crew, CrewState
 from app.worker.worker_lock import WorkerLock
-
 from tests.engines import chosen_engine
 from tests.worker.vault import SETTINGS, Gate, Vault, until
 

@@ -1,18 +1,18 @@
 """The database goes away in mid-work and comes back: nothing is lost, nothing is spent, and a stop still ends."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 import pytest
+from sqlalchemy.orm import Session
+
 from app.database import Database
 from app.errors import LLMContentRefused, ServiceUnavailable
 from app.items.item import ItemStatus
 from app.worker import crew as crew_module
 from app.worker import worker as worker_module
 from app.worker.crew import Crew, CrewState
-from sqlalchemy.orm import Session
-
 from tests.worker.vault import SETTINGS, Gate, Running, Vault, until
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ class AwayDatabase(Database):
 
 
 @pytest.fixture
-async def database(database_url: str, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+async def database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AwayDatabase]:
     monkeypatch.setattr(worker_module, "_DATABASE_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(crew_module, "_RETRY_SECONDS", 0.01)
     database = AwayDatabase(database_url)

@@ -2,8 +2,6 @@
 
 from app.worker import lease
 from app.worker.lane import Work
-from sqlalchemy import text
-
 from tests.worker.vault import Vault
 
 
@@ -12,9 +10,8 @@ async def test_a_newcomers_first_item_starts_next_whatever_another_has_queued(va
         await vault.post(f"import {n}", user="importer")
     await _claim(vault, 3)
     await vault.post("a single note", user="newcomer")
-    assert [work.payload["raw_text"] for work in await _claim(vault, 2)][0] in ("a single note", "import 3")
-    await _claim(vault, 1)
-    assert await _left(vault, "newcomer") == 0
+    started = [work.payload["raw_text"] for work in await _claim(vault, 2)]
+    assert "a single note" in started
 
 
 async def test_two_people_with_much_to_do_take_turns(vault: Vault) -> None:
@@ -48,9 +45,3 @@ async def _claim(vault: Vault, limit: int) -> list[Work]:
     return await vault.database.write(
         lambda s: lease.claim(s, table, owner=vault.database.process_id, lease_seconds=30, limit=limit)
     )
-
-
-async def _left(vault: Vault, user: str) -> int:
-    user_id = await vault.identity.user_id_of(user)
-    query = text("SELECT count(*) FROM items WHERE user_id = :user_id AND lease_owner IS NULL")
-    return await vault.database.read(lambda s: s.execute(query, {"user_id": user_id}).scalar()) or 0

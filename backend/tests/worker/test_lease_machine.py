@@ -6,9 +6,15 @@ that stood still, or a discard that was undone would part the database from the 
 
 import asyncio
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from sqlalchemy import select
 
 from app.database import Database
 from app.errors import InvalidInput, InvalidTransition, LLMUnreachable
@@ -18,11 +24,6 @@ from app.migrations import migrate
 from app.worker import lease
 from app.worker.cycle import take_back
 from app.worker.lane import Work
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
-from sqlalchemy import select
-
 from tests.engines import fresh_database
 from tests.worker.vault import CONTENT, Vault
 
@@ -54,9 +55,9 @@ class LeaseMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self._fresh = fresh_database(migrate)
+        self._fresh = contextmanager(fresh_database)(migrate)
         self.runner = asyncio.Runner()
-        self.vault = Vault(Database(next(self._fresh)))
+        self.vault = Vault(Database(self._fresh.__enter__()))
         self.runner.run(self.vault.database.start())
         self.lane = self.vault.lane()
         self.expected: dict[str, Expected] = {}
@@ -64,7 +65,7 @@ class LeaseMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.runner.run(self.vault.database.close())
         self.runner.close()
-        self._fresh.close()
+        self._fresh.__exit__(None, None, None)
 
     def write(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return self.runner.run(self.vault.database.write(lambda s: work(s, *args, **kwargs)))
@@ -92,7 +93,7 @@ class LeaseMachine(RuleBasedStateMachine):
         return multiple(*claimed)
 
     @rule(work=claims, good=st.booleans())
-    def end(self, work: Work, good: bool) -> None:
+    def end(self, work: Work, *, good: bool) -> None:
         holds = self._holds(work)
         failure = self.lane.failure(LLMUnreachable())
         success = {"status": "READY_TO_CONFIRM", "title": CONTENT.title, "suggestions": []}

@@ -1,10 +1,11 @@
 """The retry decision is a pure function: its whole table, and its bounds."""
 
 import pytest
-from app.errors import LLMContentRefused, LLMError, LLMRateLimited, LLMTimeout, LLMUnreachable, Remedy, llm_errors
-from app.worker.retry import Defer, Fail, RetryPolicy, decide
 from hypothesis import given
 from hypothesis import strategies as st
+
+from app.errors import LLMContentRefused, LLMError, LLMRateLimited, LLMTimeout, LLMUnreachable, Remedy, llm_errors
+from app.worker.retry import Defer, Fail, RetryPolicy, decide
 
 POLICY = RetryPolicy(max_attempts=3, backoff_seconds=2, backoff_max_seconds=10)
 

@@ -1,11 +1,13 @@
 """Nothing is picked up by polling that could be announced: in the process, and between processes."""
 
+import asyncio
+
 from app.announcements import ANYTHING, News, Noticeboard
 from app.database import Database
+from app.errors import LLMRateLimited, Remedy
 from app.items.item import ItemStatus
 from app.newswire import Newswire
 from app.worker.worker import Worker
-
 from tests.worker.vault import Gate, Running, Vault, until
 
 NEVER = 3600.0
@@ -42,8 +44,6 @@ async def test_a_discard_reaches_the_call_of_another_process_without_a_beat_on_p
 
 
 async def test_a_deferred_row_is_picked_up_when_it_is_due_without_a_poll(vault: Vault, running: Running) -> None:
-    from app.errors import LLMRateLimited, Remedy
-
     vault.provider.behaviours = [LLMRateLimited(retry_after_seconds=0.2, remedy=Remedy.WAIT)]
     running(poll_seconds=NEVER)
     item_id = await vault.post()
@@ -76,7 +76,8 @@ def test_news_too_long_for_the_wire_say_that_anything_may_have_changed() -> None
 
 
 def test_a_closing_noticeboard_tells_everybody_once_more() -> None:
-    board, heard = Noticeboard(), []
+    board = Noticeboard()
+    heard: list[News] = []
     end = board.subscribe(heard.append)
     board.close()
     end()
@@ -98,8 +99,6 @@ class _Other:
         self._vault = vault
 
     async def __aenter__(self) -> Worker:
-        import asyncio
-
         await self._database.start()
         self._newswire = Newswire(self._database)
         heard = asyncio.Event()

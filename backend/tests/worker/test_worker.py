@@ -309,6 +309,50 @@ async def test_a_call_past_the_lanes_deadline_is_a_timeout(vault: Vault) -> None
     assert ((await vault.item(item_id)).enrichment_error or "").startswith("LLM_TIMEOUT")
 
 
+async def test_many_items_are_worked_side_by_side_and_each_ends_once(vault: Vault, running: Running) -> None:
+    ids = [await vault.post(f"note {n}") for n in range(60)]
+    worker = running()
+    await until(lambda: worker.counts["READY_TO_CONFIRM"] == 60)
+    assert sorted(vault.provider.calls) == sorted(f"note {n}" for n in range(60))
+    assert [await vault.outcomes(item_id) for item_id in ids] == [["OK"]] * 60
+
+
+async def test_a_second_signal_cuts_the_drain_short(vault: Vault, running: Running) -> None:
+    gate = Gate()
+    vault.provider.behaviours = [gate]
+    worker = running(drain_seconds=FOREVER)
+    item_id = await vault.post()
+    await gate.reached.wait()
+    worker.stop()
+    assert worker.in_flight == 1
+    worker.stop(at_once=True)
+    await until(lambda: not worker.in_flight)
+    assert await vault.status(item_id) == ItemStatus.ENRICHING
+
+
+async def test_what_escapes_every_handler_still_ends_its_item(vault: Vault) -> None:
+    class EscapesError(BaseException):
+        pass
+
+    item_id = await vault.post()
+    vault.provider.behaviours = [EscapesError()]
+    await vault.worker().run_once()
+    assert await vault.status(item_id) == ItemStatus.FAILED
+
+
+async def test_a_call_that_will_not_end_is_no_longer_kept_alive_by_the_beat(vault: Vault, running: Running) -> None:
+    gate = Gate()
+    vault.provider.behaviours = [gate]
+    worker = running()
+    item_id = await vault.post()
+    await gate.reached.wait()
+    before = (await vault.item(item_id)).lease_until
+    next(iter(worker._jobs.values())).overdue_at = 0
+    await worker._beat()
+    assert (await vault.item(item_id)).lease_until == before
+    gate.open.set()
+
+
 def _refuse_unknown_sources(session: Session) -> None:
     """PostgreSQL refuses it by the column's length; SQLite knows no lengths."""
     if session.get_bind().dialect.name == "sqlite":
@@ -325,6 +369,5 @@ async def _claim_and_die(vault: Vault, item_id: str) -> None:
     await worker._cycle()
     await gate.reached.wait()
     for job in worker._jobs.values():
-        assert job.task is not None
         job.task.cancel()
     await vault.expire_lease(item_id)

@@ -15,6 +15,7 @@ from app.database import Database
 from app.enrichment.lane import EnrichmentLane
 from app.enrichment.schemas import EnrichmentResult, EnrichmentSchema
 from app.items import service
+from app.items.item import SourceType
 from app.items.item_model import Item, ItemEvent
 from app.items.schemas import ItemCreate, ItemOut, ItemPatch
 from app.llm.attempt_model import LLMAttempt
@@ -24,7 +25,9 @@ from app.worker.retry import RetryPolicy
 from app.worker.worker import Worker, WorkerSettings
 
 Behaviour = BaseException | Callable[[], Any] | None
-CONTENT = EnrichmentSchema(title="A title", summary="A summary.", tags=["one", "two", "three"], source_type="NOTE")
+CONTENT = EnrichmentSchema(
+    title="A title", summary="A summary.", tags=["one", "two", "three"], source_type=SourceType.NOTE
+)
 SETTINGS = WorkerSettings(lease_seconds=30, poll_seconds=5, drain_seconds=5, retry=RetryPolicy(3, 0, 0))
 
 
