@@ -1,8 +1,8 @@
 """The provider that asks real models, in the order of the plan, within one deadline.
 
-It keeps nothing of an item: only the gate and the client outlive a call. The gateway (routing, cache, budget) will
-take the place of `self._client`, and the loop over the plan goes there with it. The text of an item, at most 10,000
-characters, fits any model: nothing is left out, and coverage is 1.
+It keeps nothing of an item: only the gate and the client outlive a call. The gateway (routing, cache, budget)
+will take the place of `self._client`, and the loop over the plan goes there with it. The text of an item, at
+most 10,000 characters, fits any model: nothing is left out, and coverage is 1.
 """
 
 from app import clock
@@ -78,7 +78,7 @@ class LiteLLMProvider:
     async def _ask(
         self, request: Extraction[EnrichmentSchema], attempts: AttemptRecorder
     ) -> EnrichmentSchema | LLMError:
-        """The answer, or the fault that the next model may do without. Raises what no other model can mend."""
+        """The answer, or a fault that another model may not have. Raises what none of them can mend."""
         provider = provider_of(request.model)
         admission = self._gate.admit(provider)
         if admission is None:
@@ -109,8 +109,8 @@ class LiteLLMProvider:
 def most_hopeful(faults: list[LLMError]) -> LLMError:
     """The fault of the whole plan: a transient one if there is any, else the shortest wait, else the first.
 
-    A transient one goes before a wait because it uses up an attempt: a plan with a dead model and a closed one would
-    else be asked for ever. For the same reason a wait beside a permanent fault becomes a retry.
+    A transient one goes before a wait because it uses up an attempt: a plan with a dead model and a closed
+    one would else be asked for ever. For the same reason a wait beside a permanent fault becomes a retry.
     """
     for fault in faults:
         if fault.remedy is Remedy.RETRY:

@@ -1,6 +1,7 @@
 """What the worker needs of an enrichment provider, and how a provider finds the others.
 
-To add one: a module with a class that has these methods, and a line in `enrichment/providers.py:build_provider`.
+To add one: a module with a class that has these methods, and a line in
+`enrichment/providers.py:build_provider`.
 """
 
 from typing import Protocol

@@ -10,7 +10,7 @@ from app.llm.gate import ProviderGate
 
 
 def build_provider(settings: LLMSettings) -> EnrichmentProvider:
-    """A new provider, not yet started. The stub also stands in where enrichment is switched off and set so."""
+    """A new provider, not yet started; the stub also where it is to stand in for a switched-off one."""
     is_switched_to_stub = not settings.enabled and settings.disabled_mode == "stub"
     if settings.provider == "stub" or is_switched_to_stub:
         return StubProvider(settings)

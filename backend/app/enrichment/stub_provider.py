@@ -1,7 +1,7 @@
 """The provider that needs no key and no network: the same text always gives the same enrichment.
 
-For a first look, for tests and for development. By settings it is slow, or fails with any code that an item can
-fail with, so that each of them can be seen on a running server.
+For a first look, for tests and for development. By settings it is slow, or fails with any code that an item
+can fail with, so that each of them can be seen on a running server.
 """
 
 from decimal import Decimal
@@ -13,7 +13,7 @@ from app.enrichment.prompts import PROMPT_VERSION
 from app.enrichment.schemas import EnrichmentResult, EnrichmentSchema
 from app.enrichment.stub_text import enrichment_of
 from app.errors import LLMError, LLMInvalidAnswer, Remedy, llm_errors
-from app.llm.attempts import UNRECORDED, Attempt, AttemptOutcome, AttemptRecorder, Usage
+from app.llm.attempts import UNRECORDED, AttemptOutcome, AttemptRecorder, Usage
 from app.llm.gate import UNLIMITED
 
 _NAME = "stub"
@@ -55,26 +55,16 @@ class StubProvider:
             content = enrichment_of(text)
             outcome, usage = AttemptOutcome.OK, _usage(text, content)
         finally:
-            _close(attempts, attempt, outcome, usage, error_code)
+            attempt.settle(outcome, usage=usage, error_code=error_code)
+            attempts.close(attempt)
         return EnrichmentResult(content=content, provider=_NAME, model=_NAME, prompt_version=PROMPT_VERSION)
 
     def _fault_for(self, text: str) -> LLMError | None:
-        """The fault that this text meets. It fails the item: waiting would hide the code that one wants to see."""
+        """The fault that this text meets. Never one that waits: it would hide the code one wants to see."""
         if self._failure is None or _share(text) >= self._failure_rate:
             return None
         kind = self._failure
         return kind(remedy=Remedy.FAIL if kind.remedy is Remedy.WAIT else None)
-
-
-def _close(
-    attempts: AttemptRecorder,
-    attempt: Attempt,
-    outcome: AttemptOutcome,
-    usage: Usage | None,
-    code: str | None,
-) -> None:
-    attempt.settle(outcome, usage=usage, error_code=code)
-    attempts.close(attempt)
 
 
 def _usage(text: str, content: EnrichmentSchema) -> Usage:

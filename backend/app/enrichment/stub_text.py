@@ -19,24 +19,24 @@ _ARTICLE_CHARS = 1500
 _SPARE_TAGS = ("note", "unsorted", "inbox")
 _MARKUP = re.compile(r"^[\s#>*+\-–—=_~|`•]+")
 _URL = re.compile(r"https?://\S+", re.IGNORECASE)
-_SENTENCE = re.compile(r".+?(?:[.!?…](?=\s|$)|[。！？]|$)")
+_SENTENCE = re.compile(r".+?(?:[.!?…](?=\s|$)|[。！？]|$)")  # noqa: RUF001 - the full stops of East Asia
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _FIRST_PERSON = re.compile(r"\b(?:i|i'm|i've|my|me|we|our|todo|remember|ich|wir|je|nous|yo)\b", re.IGNORECASE)
 # Scripts written without spaces: a run of letters there is no word, pairs of them nearly are.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _COMMON_WORDS = frozenset(
-    """about after again all also am an and any are as at be because been before being between both but by can could
-    day did do does doing down during each few for from get go had has have having he her here hers him his how if in
-    into is it its just let like make me more most must my new no nor not now of off on once one only or other our out
-    over own same she should so some such than that the their them then there these they this those through to too
-    two under until up use very was we were what when where which while who whom why will with would yes yet you your
-    der die das und ist nicht ein eine mit auf für von den dem des im zu les des est une pour dans que qui sur pas el
-    la los las un una por con para del se""".split()
+    """about after again all also am an and any are as at be because been before being between both but by can
+    could day did do does doing down during each few for from get go had has have having he her here hers him
+    his how if in into is it its just let like make me more most must my new no nor not now of off on once one
+    only or other our out over own same she should so some such than that the their them then there these they
+    this those through to too two under until up use very was we were what when where which while who whom why
+    will with would yes yet you your der die das und ist nicht ein eine mit auf für von den dem des im zu les
+    des est une pour dans que qui sur pas el la los las un una por con para del se""".split()  # noqa: SIM905 - 170 strings read no better
 )
 
 
 def enrichment_of(text: str) -> EnrichmentSchema:
-    """An enrichment of any text that is not blank; also one of a single sign, without letters, or without spaces."""
+    """An enrichment of any text that is not blank, be it one sign, or without letters, or without spaces."""
     plain = "".join(
         " " if unicodedata.category(char) in {"Cc", "Cs"} and char != "\n" else char for char in text
     )
@@ -49,7 +49,7 @@ def enrichment_of(text: str) -> EnrichmentSchema:
 
 
 def _title(text: str) -> str:
-    """The first sentence of the first line that says something: not a link, a rule, or a greeting of one word."""
+    """The first sentence of the first line that says something: no link, no rule, no one-word greeting."""
     lines = [_MARKUP.sub("", line).strip() for line in text.splitlines()]
     told = [line for line in lines if _WORD.search(_URL.sub("", line))]
     telling = [line for line in told if len(line) >= 12] or told or [line for line in lines if line]

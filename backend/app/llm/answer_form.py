@@ -18,14 +18,15 @@ def answer_form(
 ) -> type[BaseModel]:
     """A subclass of what `prepare` (instructor's) makes of the model, with its schema kept.
 
-    It also reads an answer that is one Markdown fence with prose around, which JSON mode would else pay a re-ask for.
+    It also reads an answer that is one Markdown fence with prose around, which JSON mode would else pay a
+    re-ask for.
     """
     prepared: Any = prepare(response_model)
     schema = orjson.dumps(prepared.model_json_schema())
 
     class Form(prepared):  # type: ignore[misc]
         @classmethod
-        def model_json_schema(cls, *_args: Any, **_kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - pydantic's
+        def model_json_schema(cls, *_: Any, **__: Any) -> dict[str, Any]:  # noqa: ANN401 - pydantic's
             # A copy each time: the vendors' adapters edit the schema that they are given.
             copy: dict[str, Any] = orjson.loads(schema)
             return copy
@@ -41,7 +42,7 @@ def answer_form(
 
 
 def without_fence(text: str) -> str:
-    """What stands in the only Markdown fence of `text`; `text` itself when there is none, or more than one."""
+    """What stands in the only Markdown fence of `text`; else `text` itself."""
     if "```" not in text or text.lstrip().startswith("{"):
         return text
     fences = _FENCE.findall(text)

@@ -1,6 +1,7 @@
 """A thread of its own with an event loop of its own, for work that must not slow the application's loop.
 
-Invariant: after `stop` the thread is gone and no task of its loop is pending, so nothing is destroyed half done.
+Invariant: after `stop` the thread is gone and none of its tasks is pending, so nothing is destroyed half
+done.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ class BackgroundLoop:
         self._is_stopped = False
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run `work` on this loop. Cancelling the future cancels the work. Raises RuntimeError after `stop`."""
+        """Run `work` on this loop; cancelling the future cancels it. Raises RuntimeError after `stop`."""
         if self._is_stopped:
             work.close()
             raise RuntimeError(f"{self._name} has been stopped")

@@ -1,18 +1,20 @@
 """The only file that knows litellm and instructor. They live on a thread and a loop of their own.
 
-Invariants: every upstream call is on the books before it leaves; nothing below retries; one deadline holds over the
-whole run; what leaves this file is a checked answer or an error of ours, never a vendor's exception, text or log line.
+Invariants: every upstream call is on the books before it leaves; nothing below retries; one deadline holds
+over the whole run; what leaves this file is a checked answer or an error of ours, never a vendor's exception,
+text or log line.
 """
 
 import asyncio
+import gc
 import os
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
-import orjson
 import structlog
 from pydantic import BaseModel, SecretStr
 
@@ -30,20 +32,22 @@ from app.errors import (
     LLMUnreachable,
 )
 from app.llm.answer_form import answer_form
-from app.llm.attempts import UNRECORDED, AttemptRecorder, Usage
+from app.llm.attempts import UNRECORDED, AttemptRecorder
 from app.llm.background_loop import BackgroundLoop
 from app.llm.extraction import Answer, Extraction, ModelFacts, provider_of
 from app.llm.faults import codes_in, fault_of_status, retry_after_seconds
-from app.llm.starts import Starts, request_has_left
+from app.llm.http_session import AnswerTooLarge, http_session
+from app.llm.price_list import facts_of
+from app.llm.starts import Starts
 from app.llm.tally import RunTally
+from app.llm.vendor_answer import is_refused, json_of, usage_at, usage_of
 from app.llm.vendor_log import silence_vendor_loggers
 
 _log = structlog.get_logger(__name__)
 
 _STARTS_AT_A_TIME = 16
-_LARGEST_ANSWER_BYTES = 8_000_000
-# The deadline is ours. The vendors' timeout only has to be later, and the same for all calls: litellm makes a new
-# HTTP client, with a new pool, for each timeout that it has not seen.
+# The deadline is ours. The vendors' timeout only has to be later, and the same for all calls: litellm makes a
+# new HTTP client, with a new pool, for each timeout that it has not seen.
 _VENDOR_TIMEOUT_SECONDS = 7200.0
 # Before litellm is imported: no price list from the network, no `.env` read behind our back, no log.
 _ENVIRONMENT = {
@@ -51,14 +55,14 @@ _ENVIRONMENT = {
     "LITELLM_MODE": "PRODUCTION",
     "LITELLM_LOG": "ERROR",
 }
-# No status: the answer was lost on its way. These: a gateway gave up on a model that went on. Nobody knows what such a
-# call cost; every other refusal is free.
+# No status: the answer was lost on its way. These: a gateway gave up on a model that went on. Nobody knows
+# what such a call cost; every other refusal is free.
 _MAY_BE_BILLED = frozenset({None, 408, 504})
 _MODES = {"tools": "TOOLS", "json_schema": "JSON_SCHEMA", "md_json": "MD_JSON"}
 
 
 class LLMClient:
-    """Asks models for structured answers. Its methods are for the application's loop, which they never hold."""
+    """Asks models for structured answers. To be used from the application's loop, which it never holds."""
 
     def __init__(self, settings: LLMSettings) -> None:
         self._settings = settings
@@ -79,8 +83,9 @@ class LLMClient:
     async def extract(self, request: Extraction[Answer], recorder: AttemptRecorder = UNRECORDED) -> Answer:
         """A checked answer, after at most `max_reasks` re-asks.
 
-        Raises an LLMError, or what the recorder raised on opening an attempt, LeaseLost above all; then no call was
-        made. On cancellation the call is dropped upstream and settled before the cancellation goes on.
+        Raises an LLMError, or what the recorder raised on opening an attempt, LeaseLost above all; then no
+        call was made. On cancellation the call is dropped upstream and settled before the cancellation goes
+        on.
         """
         engine = await self._started()
         tally = RunTally(recorder, provider=provider_of(request.model), model=request.model)
@@ -94,7 +99,8 @@ class LLMClient:
                 raise LLMUnreachable from None  # not the caller was cancelled: the client was closed under it
             raise
         if isinstance(outcome, Exception):
-            # A value until here: an error raised over there would carry the vendors' frames, and the note in them.
+            # A value until here: an error raised over there would carry the vendors' frames, and the note in
+            # them.
             tally.fail(outcome)
             raise outcome
         tally.succeed()
@@ -112,7 +118,7 @@ class LLMClient:
 
 
 class _StoppedError(Exception):
-    """Ends a run inside instructor; why is in `_Run.fault`. It says nothing itself, because instructor logs it."""
+    """Ends a run inside instructor; why is in `_Run.fault`. It says nothing, because instructor logs it."""
 
 
 @dataclass(slots=True)
@@ -140,22 +146,41 @@ class _Plan:
 
 async def _start_engine(settings: LLMSettings) -> "_Engine":
     os.environ.update(_ENVIRONMENT)
-    silence_vendor_loggers()
-    engine = _Engine(settings)
-    silence_vendor_loggers()  # again: litellm gives its loggers handlers when it is imported
-    try:
-        await engine.warm_up()
-    except BaseException:
-        await engine.close()
-        raise
+    with _uncollected_garbage():
+        engine = _Engine(settings)
+        silence_vendor_loggers()
+        try:
+            await engine.warm_up()
+        except BaseException:
+            await engine.close()
+            raise
     return engine
+
+
+@contextmanager
+def _uncollected_garbage() -> Iterator[None]:
+    """No collection in the block, and what was made in it is never looked through again.
+
+    The vendors leave 390,000 objects that live for ever. Each full collection goes through them with the
+    interpreter's lock held: that stalled the application's loop for 0.3 s at a time and took a quarter of the
+    CPU of a call.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
 
 
 class _Engine:
     """The vendors' side. Everything here runs on the client's loop."""
 
     def __init__(self, settings: LLMSettings) -> None:
-        # Here and not above: the import takes seconds and holds 130 MB, and the stub provider needs none of it.
+        # Here and not above: the import takes seconds and holds 130 MB, and the stub provider needs none of
+        # it.
         import instructor  # noqa: PLC0415
         import litellm  # noqa: PLC0415
         from litellm._internal_context import is_internal_call  # noqa: PLC0415
@@ -164,7 +189,7 @@ class _Engine:
         litellm.drop_params = False  # it would also repeat a call that was answered with 422
         self._litellm, self._instructor, self._is_internal_call = litellm, instructor, is_internal_call
         self._settings = settings
-        self._session = _http_session()
+        self._session = http_session()
         self._starts = Starts(_STARTS_AT_A_TIME)
         self._plans: dict[str, _Plan] = {}
         self._forms: dict[type[BaseModel], type[BaseModel]] = {}
@@ -179,8 +204,9 @@ class _Engine:
             return LLMApiError()
         run = _Run(tally, plan.facts)
         _RUN.set(run)
-        # litellm's own switch for calls whose success and failure it shall not log, price and report: a sixth of
-        # the CPU of a call, and the place where it puts keys and notes into its log. The import fails if it goes.
+        # litellm's own switch for calls whose success and failure it shall not log, price and report: a sixth
+        # of the CPU of a call, and the place where it puts keys and notes into its log. The import fails if
+        # it goes.
         self._is_internal_call.set(True)
         try:
             async with asyncio.timeout(request.timeout_seconds):
@@ -205,8 +231,8 @@ class _Engine:
         )
         return answer
 
-    async def _metered(self, **call: Any) -> Any:
-        """litellm's completion under instructor: the books before and after, and the end of the run at a fault."""
+    async def _metered(self, **call: Any) -> Any:  # noqa: ANN401 - litellm's request and ModelResponse
+        """litellm's completion as instructor sees it: on the books, and the end of the run at a fault."""
         run = _RUN.get()
         try:
             await run.tally.open()
@@ -220,18 +246,18 @@ class _Engine:
         except Exception as error:  # noqa: BLE001 - the vendors raise anything; it is told apart by type
             run.fault = fault = self._fault_of(error)
             if fault.http_status not in _MAY_BE_BILLED:
-                run.tally.report_answer(_usage(0, 0, run.facts))
+                run.tally.report_answer(usage_at(run.facts, 0, 0))
             raise _StoppedError from None
         run.has_answer = True
-        run.tally.report_answer(_usage_of(response, run.facts))
-        if _is_refused(response):
+        run.tally.report_answer(usage_of(response, run.facts))
+        if is_refused(response):
             run.fault = LLMContentRefused()
             raise _StoppedError
         return response
 
     def plan(self, model: str) -> _Plan:
         if model not in self._plans:
-            facts = self._facts(model)
+            facts = facts_of(model, self._litellm, temperature=self._settings.temperature)
             mode = getattr(self._instructor.Mode, _MODES[self._mode(facts)])
             ask = self._instructor.from_litellm(self._metered, mode=mode)
             self._plans[model] = _Plan(facts, ask, self._options(model))
@@ -265,43 +291,13 @@ class _Engine:
             options.setdefault("api_key", "none")  # a local server asks for none, the SDK for any
         return options
 
-    def _facts(self, model: str) -> ModelFacts:
-        provider = provider_of(model)
-        try:
-            name, vendor, _, _ = self._litellm.get_llm_provider(model)
-        except self._litellm.BadRequestError:
-            return ModelFacts(provider, is_provider_known=False)
-        # The dictionary and not get_model_info: that one asks an Ollama server over the network.
-        listed = self._litellm.model_cost
-        entry = listed.get(model) or listed.get(name) or {}
-        if entry.get("litellm_provider") != vendor:
-            entry = {}
-        return ModelFacts(
-            provider,
-            is_listed=bool(entry),
-            takes_json_schema=bool(entry.get("supports_response_schema")),
-            takes_tools=bool(entry.get("supports_function_calling")),
-            takes_temperature=self._takes_temperature(name, vendor),
-            input_price_usd=_price(entry.get("input_cost_per_token")),
-            output_price_usd=_price(entry.get("output_cost_per_token")),
-            missing_keys=tuple(self._litellm.validate_environment(model)["missing_keys"]),
-        )
-
-    def _takes_temperature(self, name: str, vendor: str) -> bool:
-        wanted = {"temperature": self._settings.temperature}
-        try:
-            self._litellm.get_optional_params(model=name, custom_llm_provider=vendor, **wanted)
-        except self._litellm.UnsupportedParamsError:
-            return False
-        return True
-
     def _form(self, response_model: type[BaseModel]) -> type[BaseModel]:
         if response_model not in self._forms:
             self._forms[response_model] = answer_form(response_model, self._instructor.openai_schema)
         return self._forms[response_model]
 
     async def warm_up(self) -> None:
-        """Pay now for what the first call would pay: lazy imports, schemas, validators; all without a network."""
+        """Pay what the first call would pay: lazy imports, schemas, validators. Without a network."""
         for model in self._settings.models:
             self.plan(model)
         import openai  # noqa: PLC0415 - with litellm
@@ -318,25 +314,29 @@ class _Engine:
     def _fault_of(self, error: Exception) -> LLMError:
         """By the HTTP answer where there was one, else by litellm's type.
 
-        Not by litellm's type alone: it reads the status out of the sentence, and a 400 that repeats a note about
-        rate limits becomes a RateLimitError; and it drops the Retry-After header.
+        Not by litellm's type alone: it reads the status out of the sentence, and a 400 that repeats a note
+        about rate limits becomes a RateLimitError; and it drops the Retry-After header.
         """
         import httpx  # noqa: PLC0415 - with litellm
 
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, httpx.HTTPStatusError):
-            cause = cause.__cause__ or cause.__context__
-        if cause is None:
-            return self._fault_of_type(error)
-        response = cause.response
+        for cause in _causes(error):
+            if isinstance(cause, AnswerTooLarge):
+                return LLMInvalidAnswer()
+            if isinstance(cause, httpx.HTTPStatusError):
+                return self._fault_of_answer(error, cause.response)
+        return self._fault_of_type(error)
+
+    def _fault_of_answer(self, error: Exception, response: Any) -> LLMError:  # noqa: ANN401 - httpx.Response
         fault = fault_of_status(
             response.status_code,
-            codes_in(_json_of(response)),
+            codes_in(json_of(response)),
             retry_after_seconds(response.headers.get("retry-after"), utc_now()),
         )
-        is_too_long = isinstance(error, self._litellm.ContextWindowExceededError)
         # Some vendors have no word for this but their sentence; it changes only which permanent fault it is.
-        return LLMContextTooLong(http_status=400) if is_too_long and type(fault) is LLMApiError else fault
+        is_too_long = isinstance(error, self._litellm.ContextWindowExceededError)
+        if is_too_long and type(fault) is LLMApiError:
+            return LLMContextTooLong(http_status=fault.http_status)
+        return fault
 
     def _fault_of_type(self, error: Exception) -> LLMError:
         known = self._litellm
@@ -357,64 +357,17 @@ class _Warmth(BaseModel):
     is_warm: bool
 
 
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and what it was raised from, outermost first."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
 def _fault_in_answer(error: Exception, *, has_answer: bool) -> LLMError:
     if has_answer:
         return LLMInvalidAnswer()
     # Its type alone: the text may hold anything.
     _log.error("llm_call.broke_down", kind=type(error).__name__)
     return LLMApiError()
-
-
-def _is_refused(response: Any) -> bool:  # noqa: ANN401 - litellm's ModelResponse
-    if not response.choices:
-        return False
-    choice = response.choices[0]
-    said = getattr(choice.message, "provider_specific_fields", None) or {}
-    return choice.finish_reason == "content_filter" or bool(said.get("refusal"))
-
-
-def _usage_of(response: Any, facts: ModelFacts) -> Usage:  # noqa: ANN401 - litellm's ModelResponse
-    """Of this answer alone: read before instructor writes the sum of all tries into it."""
-    usage = getattr(response, "usage", None)
-    asked, answered = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
-    if not asked and not answered:
-        asked = answered = None  # litellm writes 0 where the provider counted nothing
-    return _usage(asked, answered, facts)
-
-
-def _usage(input_tokens: int | None, output_tokens: int | None, facts: ModelFacts) -> Usage:
-    return Usage(input_tokens, output_tokens, facts.input_price_usd, facts.output_price_usd)
-
-
-def _price(cost_per_token: float | None) -> Decimal | None:
-    return None if cost_per_token is None else Decimal(str(cost_per_token))
-
-
-def _json_of(response: Any) -> object:  # noqa: ANN401 - httpx.Response
-    try:
-        body: object = orjson.loads(response.content)
-    except (ValueError, RuntimeError):  # no JSON, or a body that nobody read
-        return None
-    return body
-
-
-def _http_session() -> Any:  # noqa: ANN401 - aiohttp.ClientSession
-    """Ours, so that it is closed with us, has room for every call, and tells when a request leaves."""
-    import aiohttp  # noqa: PLC0415 - with litellm
-
-    class BoundedResponse(aiohttp.ClientResponse):
-        async def start(self, connection: Any) -> aiohttp.ClientResponse:  # noqa: ANN401 - aiohttp's Connection
-            response = await super().start(connection)
-            if (self.content_length or 0) > _LARGEST_ANSWER_BYTES:
-                self.close()
-                raise aiohttp.ClientPayloadError("the answer is too large")
-            return response
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_start.append(request_has_left)
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=120, ttl_dns_cache=300),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        response_class=BoundedResponse,
-        trace_configs=[trace],
-    )

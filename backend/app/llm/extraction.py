@@ -13,7 +13,7 @@ Message = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Extraction(Generic[Answer]):
-    """Ask `model` for one `response_model`. `timeout_seconds` is the deadline of the whole run, re-asks included.
+    """Ask `model` for one `response_model`. `timeout_seconds` is for the whole run, re-asks included.
 
     The messages hold a person's text, so they are in no repr.
     """

@@ -1,7 +1,7 @@
 """From what a provider's refusal is, to our error: pure, by status and code, never by a vendor's sentence.
 
-A vendor's sentence may repeat the note, and a note may speak of rate limits: read as text, a permanent fault becomes
-a transient one.
+A vendor's sentence may repeat the note, and a note may speak of rate limits: read as text, a permanent fault
+becomes a transient one.
 """
 
 import math

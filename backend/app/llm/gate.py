@@ -1,7 +1,8 @@
-"""The gate before each provider: a fault that holds for the whole provider stops the calls of all items, not of one.
+"""The gate before each provider: a fault of the whole provider stops the calls of all items, not of one.
 
-Without it a refused key or a spent quota would burn through the attempts of the whole backlog. The clock is handed in
-and nothing here waits. Invariant: of a closed gate whose time has come, one call at a time finds out how things stand.
+Without it a refused key or a spent quota would burn through the attempts of the whole backlog. The clock is
+handed in and nothing here waits. Invariant: of a closed gate whose time has come, one call at a time finds
+out how things stand.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ _LONGEST_LIMIT_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Admission:
-    """The leave for one call. Its end must be reported, each in one of three ways: success, fault or release."""
+    """The leave for one call. Its end must be reported: success, fault or release."""
 
     provider: str
 
@@ -57,7 +58,7 @@ class ProviderGate:
         self._closures: dict[str, _Closure] = {}
 
     def seconds_until_open(self, provider: str) -> float:
-        """How long the provider asked us to wait yet; 0 when a call may go, or when a probe is finding out."""
+        """How long the provider is to be left alone yet; 0 when a call may go or a probe is under way."""
         closure = self._closures.get(provider)
         return max(0.0, closure.opens_at - self._clock()) if closure else 0.0
 
@@ -78,7 +79,7 @@ class ProviderGate:
         return admission
 
     def report_success(self, admission: Admission) -> None:
-        """The provider served the call. A call from before the closing opens nothing: others succeeded then too."""
+        """The provider served the call. One from before the closing opens nothing: it proves nothing new."""
         if self._probed_by(admission):
             del self._closures[admission.provider]
 

@@ -1,7 +1,7 @@
 """Limits how many calls are in their start at the same time.
 
-Starting a call is nearly all of what it costs in CPU: a hundred released together hold the loop for a second and
-delay the answers and cancellations of all others; sixteen do not.
+Starting a call is nearly all of what it costs in CPU: a hundred released together hold the loop for a second
+and delay the answers and cancellations of all others; sixteen do not.
 """
 
 import asyncio
@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
-# A permit comes back after this time at the latest: some vendors' code never tells us that the request has left.
+# A permit comes back after this time at the latest: some vendors' code never tells us that the request has
+# left.
 _LONGEST_START_SECONDS = 0.25
 
 

@@ -1,8 +1,8 @@
 """Keeps the books of one run in step with what happens on another loop.
 
-Invariants: an attempt is open in the recorder before its call leaves, and settled exactly once; the recorder is only
-ever touched on the application's loop. An answer counts as good until a re-ask or the end of the run says otherwise,
-because only then is it known.
+Invariants: an attempt is open in the recorder before its call leaves, and settled exactly once; the recorder
+is only ever touched on the application's loop. An answer counts as good until a re-ask or the end of the run
+says otherwise, because only then is it known.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class RunTally:
         self._has_ended = True
 
     async def cancel(self) -> None:
-        """The caller left. An opening that is under way is waited for, so that no attempt stays open unseen."""
+        """The caller left. An opening under way is waited for, so that no attempt stays open unseen."""
         self._has_ended = True
         await self._is_free.wait()
         self._settle(AttemptOutcome.CANCELLED if self._usage is None else AttemptOutcome.OK)

@@ -1,4 +1,4 @@
-"""Silence for the libraries below the client: they log keys, prompts, notes and answers, some of them at ERROR."""
+"""Silence for the libraries below the client: they log keys, prompts, notes and answers, some at ERROR."""
 
 import logging
 
@@ -16,7 +16,7 @@ _TALKATIVE = (
 
 
 def silence_vendor_loggers() -> None:
-    """What is not handled here must not reach the root logger either, whatever level someone sets on a child."""
+    """Nothing reaches the root logger either, whatever level someone sets on a child."""
     for name in _TALKATIVE:
         logger = logging.getLogger(name)
         logger.handlers = [logging.NullHandler()]
