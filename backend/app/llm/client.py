@@ -195,6 +195,8 @@ class _Engine:
         self._forms: dict[type[BaseModel], type[BaseModel]] = {}
 
     async def close(self) -> None:
+        # litellm keeps its clients by the loop's id, which the next loop may get again: with this closed session.
+        self._litellm.in_memory_llm_clients_cache.flush_cache()
         await self._session.close()
 
     async def run(self, request: Extraction[Answer], tally: RunTally) -> Answer | Exception:

@@ -4,8 +4,8 @@ from typing import Any
 
 from app.llm.starts import request_has_left
 
-# A model that answers with more than this does not answer us. An answer sent in chunks does not say its length:
-# the deadline alone bounds that one.
+# A model that answers with more than this does not answer us. An answer sent in chunks does not say its
+# length: the deadline alone bounds that one.
 _LARGEST_ANSWER_BYTES = 8_000_000
 
 
