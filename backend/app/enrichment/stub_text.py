@@ -56,7 +56,8 @@ def _title(text: str) -> str:
     if not telling:
         return f"Note of {len(text.strip())} signs"
     sentence = _SENTENCE.match(telling[0])
-    return _shorten(_one_line(sentence.group() if sentence else telling[0]).rstrip(".。"), TITLE_MAX_CHARS)
+    title = _one_line(sentence.group() if sentence else telling[0])
+    return _shorten(title.rstrip(".。") or title, TITLE_MAX_CHARS)
 
 
 def _summary(text: str) -> str:

@@ -195,7 +195,7 @@ class _Engine:
         self._forms: dict[type[BaseModel], type[BaseModel]] = {}
 
     async def close(self) -> None:
-        # litellm keeps its clients by the loop's id, which the next loop may get again: with this closed session.
+        # litellm keeps its clients by the loop's id; another loop may get that id, and this closed session.
         self._litellm.in_memory_llm_clients_cache.flush_cache()
         await self._session.close()
 

@@ -55,15 +55,16 @@ def _kind_of(status: int, codes: frozenset[str]) -> type[LLMError]:
 
 def codes_in(body: object) -> frozenset[str]:
     """The machine-readable words of an error's body; each vendor has another place for them."""
-    found: set[object] = set()
+    found: set[str] = set()
     while isinstance(body, list) and body:
         body = body[0]
     while isinstance(body, dict):
-        found.update(body.get(name) for name in ("code", "type", "status", "reason") if name in body)
+        words = (body.get(name) for name in ("code", "type", "status", "reason"))
+        found.update(word for word in words if isinstance(word, str))
         details = body.get("details")
         found.update(codes_in(details) if isinstance(details, list) else ())
         body = body.get("error") or body.get("innererror")
-    return frozenset(word for word in found if isinstance(word, str))
+    return frozenset(found)
 
 
 def retry_after_seconds(header: str | None, now: datetime) -> float | None:

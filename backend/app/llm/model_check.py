@@ -1,4 +1,4 @@
-"""What is wrong with a model's settings, in sentences for `litevault check`: one call asks nobody, one asks."""
+"""What is wrong with the settings of a model, in sentences for `litevault check`."""
 
 from app.config import LLMSettings
 from app.errors import LLMError
@@ -9,10 +9,8 @@ from app.llm.extraction import Answer, Extraction, Message, ModelFacts, provider
 def problems_of(model: str, facts: ModelFacts, settings: LLMSettings) -> list[str]:
     """One sentence each, with its mend; empty when nothing is wrong that can be known without asking."""
     if not facts.is_provider_known or "/" not in model:
-        return [
-            f"{model}: names no known provider; write provider/model in LITEVAULT_LLM_MODEL, for example "
-            "openai/gpt-4o-mini"
-        ]
+        example = "write provider/model in LITEVAULT_LLM_MODEL, for example openai/gpt-4o-mini"
+        return [f"{model}: names no known provider; {example}"]
     problems = [f"{model}: {key} is not set" for key in _missing_keys(facts, settings)]
     is_own_server = _is_own_server(facts.provider, settings)
     if not facts.is_listed and not is_own_server:

@@ -1,4 +1,4 @@
-"""One protocol server for all tests of the model side, forgotten between them; clients that are always closed."""
+"""One protocol server for all tests of the model side, emptied between them; clients that get closed."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 

@@ -13,7 +13,7 @@ import pytest
 from app.errors import LeaseLost, LLMApiError, LLMTimeout, LLMUnreachable
 from app.llm.attempts import Attempt
 from tests.llm.conftest import MakeClient
-from tests.llm.recorder import KEY, Recorder, billed, llm_settings, request
+from tests.llm.recorder import KEY, Recorder, billed, request
 from tests.protocol_server.answers import digest_of
 from tests.protocol_server.server import ProtocolServer
 
@@ -187,7 +187,9 @@ async def test_a_hundred_calls_at_once_are_all_answered_and_booked(
     recorders = [Recorder() for _ in range(100)]
 
     texts = [f"Note number {number} about the harbour." for number in range(100)]
-    await asyncio.gather(*[client.extract(request(text), r) for text, r in zip(texts, recorders, strict=True)])
+    await asyncio.gather(
+        *[client.extract(request(text), r) for text, r in zip(texts, recorders, strict=True)]
+    )
 
     booked = sorted(recorder.tokens[0] for recorder in recorders)
     assert booked == sorted(billed(upstream.calls))
@@ -226,7 +228,11 @@ async def main():
 asyncio.run(main())
 """
     left = subprocess.run(
-        [sys.executable, "-W", "always", "-c", script], cwd=BACKEND, capture_output=True, check=True, timeout=60
+        [sys.executable, "-W", "always", "-c", script],
+        cwd=BACKEND,
+        capture_output=True,
+        check=True,
+        timeout=60,
     )
     assert left.stdout == left.stderr == b""
 
@@ -239,7 +245,9 @@ from app.config import LLMSettings
 build_provider(LLMSettings(provider="litellm"))
 print([name for name in ("litellm", "instructor", "openai", "aiohttp") if name in sys.modules])
 """
-    told = subprocess.run([sys.executable, "-c", script], cwd=BACKEND, capture_output=True, check=True, timeout=60)
+    told = subprocess.run(
+        [sys.executable, "-c", script], cwd=BACKEND, capture_output=True, check=True, timeout=60
+    )
     assert told.stdout.strip() == b"[]"
 
 

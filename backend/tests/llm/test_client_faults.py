@@ -1,4 +1,4 @@
-"""The table of faults: what the upstream does → our error → number of calls → tokens on the books; both modes."""
+"""The table of faults: fault → our error → code → number of calls → tokens on the books; both modes."""
 
 import logging
 import traceback
