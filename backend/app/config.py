@@ -102,7 +102,6 @@ class Settings(BaseSettings):
     worker_max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
     worker_backoff_seconds: Annotated[float, Field(ge=0, le=3600)] = 1
     worker_backoff_max_seconds: Annotated[float, Field(ge=0, le=86_400)] = 60
-    events_keepalive_seconds: Annotated[float, Field(gt=0, le=600)] = 15
     llm: Annotated[LLMSettings, Field(default_factory=LLMSettings)]
 
     @field_validator("database_url")

@@ -129,13 +129,17 @@ class Remedy(StrEnum):
 
 
 class LLMError(LiteVaultError):
-    """A model call failed. `family` is one of the three codes that existing clients know."""
+    """A model call failed. `family` is one of the three codes that existing clients know.
+
+    `max_attempts` bounds the attempts on one row below the worker's own limit, where each may cost money.
+    """
 
     code = "LLM_API_ERROR"
     family: ClassVar[str] = "LLM_API_ERROR"
     # Of the class, unless the one who raises knows better: the same 401 fails the item that met it first and makes
     # the items after it wait.
     remedy: Remedy = Remedy.FAIL
+    max_attempts: ClassVar[int | None] = None
     sentence: ClassVar[str] = "The model could not be used."
     next_step: ClassVar[str] = "Retry the item; if it fails again, tell the operator."
 
@@ -159,7 +163,7 @@ class LLMError(LiteVaultError):
 
 class LLMTimeout(LLMError):
     code = family = "LLM_TIMEOUT"
-    remedy, retryable = Remedy.RETRY, True
+    remedy, retryable, max_attempts = Remedy.RETRY, True, 2
     sentence = "The model did not answer in time."
     next_step = "Retry the item; if this goes on, raise LITEVAULT_LLM_TIMEOUT_SECONDS or choose a faster model."
 

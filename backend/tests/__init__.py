@@ -1,1 +1,1 @@
-"""The tests of LiteVault, and the fakes at its two seams: the model (`protocol_server`) and the clock."""
+"""The tests, in the order of the tree they test, and the stand-ins they need."""

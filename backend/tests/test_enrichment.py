@@ -14,7 +14,7 @@ from app.enrichment.litellm_provider import most_hopeful
 from app.enrichment.prompts import PROMPT_VERSION, enrichment_messages
 from app.enrichment.provider_interface import EnrichmentProvider
 from app.enrichment.providers import build_provider
-from app.enrichment.schemas import EnrichmentSchema, SourceType
+from app.enrichment.schemas import EnrichmentSchema
 from app.enrichment.stub_text import enrichment_of
 from app.errors import (
     LeaseLost,
@@ -30,6 +30,7 @@ from app.errors import (
     StartRefused,
     llm_errors,
 )
+from app.items.item import SourceType
 from tests.llm.recorder import MODEL, Recorder, billed, llm_settings
 from tests.protocol_server.server import ProtocolServer, running_server
 
@@ -50,9 +51,7 @@ def upstream(server: ProtocolServer) -> ProtocolServer:
 
 
 @pytest.fixture(params=["stub", "litellm"])
-async def provider(
-    request: pytest.FixtureRequest, upstream: ProtocolServer
-) -> AsyncIterator[EnrichmentProvider]:
+async def provider(request: pytest.FixtureRequest, upstream: ProtocolServer) -> AsyncIterator[EnrichmentProvider]:
     made = build_provider(llm_settings(upstream.base_url, provider=request.param))
     await made.start()
     yield made
@@ -79,9 +78,7 @@ class TestContract:
         assert attempt.outcome == "OK"
         assert attempt.usage.cost_usd is not None
 
-    async def test_a_lost_lease_stops_it(
-        self, provider: EnrichmentProvider, upstream: ProtocolServer
-    ) -> None:
+    async def test_a_lost_lease_stops_it(self, provider: EnrichmentProvider, upstream: ProtocolServer) -> None:
         recorder = Recorder(lost_at=1)
         with pytest.raises(LeaseLost) as caught:
             await provider.enrich_item(NOTE, attempts=recorder)

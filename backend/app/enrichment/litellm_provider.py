@@ -99,9 +99,7 @@ class LiteLLMProvider:
             self._gate.report_success(admission)
             return answer
         finally:
-            self._gate.release(
-                admission
-            )  # also of a cancelled call; without effect where a verdict was reported
+            self._gate.release(admission)  # also of a cancelled call; without effect where a verdict was reported
 
     def _report(self, admission: Admission, fault: LLMError) -> None:
         """Tell the gate. The item that met a refused key first fails and says so; others are to wait."""

@@ -5,20 +5,13 @@ all come from `EnrichmentSchema`.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
-TITLE_MAX_CHARS = 100
-SUMMARY_MAX_CHARS = 500
-TAG_MAX_CHARS = 50
+from app.items.item import SUMMARY_MAX_CHARS, TAG_MAX_CHARS, TITLE_MAX_CHARS, SourceType
+
 TAGS_MIN, TAGS_MAX = 3, 5
-
-
-class SourceType(StrEnum):
-    NOTE = "NOTE"
-    ARTICLE = "ARTICLE"
 
 
 def _without_nul(text: str) -> str:

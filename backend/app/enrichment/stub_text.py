@@ -5,15 +5,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 
-from app.enrichment.schemas import (
-    SUMMARY_MAX_CHARS,
-    TAG_MAX_CHARS,
-    TAGS_MAX,
-    TAGS_MIN,
-    TITLE_MAX_CHARS,
-    EnrichmentSchema,
-    SourceType,
-)
+from app.enrichment.schemas import TAGS_MAX, TAGS_MIN, EnrichmentSchema
+from app.items.item import SUMMARY_MAX_CHARS, TAG_MAX_CHARS, TITLE_MAX_CHARS, SourceType
 
 _ARTICLE_CHARS = 1500
 _SPARE_TAGS = ("note", "unsorted", "inbox")
@@ -37,9 +30,7 @@ _COMMON_WORDS = frozenset(
 
 def enrichment_of(text: str) -> EnrichmentSchema:
     """An enrichment of any text that is not blank, be it one sign, or without letters, or without spaces."""
-    plain = "".join(
-        " " if unicodedata.category(char) in {"Cc", "Cs"} and char != "\n" else char for char in text
-    )
+    plain = "".join(" " if unicodedata.category(char) in {"Cc", "Cs"} and char != "\n" else char for char in text)
     return EnrichmentSchema(
         title=_title(plain),
         summary=_summary(plain),
@@ -103,9 +94,7 @@ def _emoji_names(text: str) -> Iterator[str]:
 def _source_type(text: str) -> SourceType:
     """An article is long or links to one, and does not speak of its writer."""
     is_long = len(text) > _ARTICLE_CHARS or _URL.search(text) is not None
-    return (
-        SourceType.ARTICLE if is_long and not _FIRST_PERSON.search(text[:_ARTICLE_CHARS]) else SourceType.NOTE
-    )
+    return SourceType.ARTICLE if is_long and not _FIRST_PERSON.search(text[:_ARTICLE_CHARS]) else SourceType.NOTE
 
 
 def _one_line(text: str) -> str:

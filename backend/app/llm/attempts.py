@@ -56,9 +56,7 @@ class Attempt:
     error_code: str | None = None
     usage: Usage = field(default_factory=Usage)
 
-    def settle(
-        self, outcome: AttemptOutcome, *, usage: Usage | None = None, error_code: str | None = None
-    ) -> None:
+    def settle(self, outcome: AttemptOutcome, *, usage: Usage | None = None, error_code: str | None = None) -> None:
         self.ended_at, self.outcome, self.error_code = utc_now(), outcome, error_code
         self.usage = usage or self.usage
 

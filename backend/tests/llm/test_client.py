@@ -118,9 +118,7 @@ async def test_the_deadline_holds_over_the_whole_run(
     assert 0.5 <= time.monotonic() - started < 0.6
 
 
-async def test_a_cancellation_reaches_the_upstream_at_once(
-    upstream: ProtocolServer, make_client: MakeClient
-) -> None:
+async def test_a_cancellation_reaches_the_upstream_at_once(upstream: ProtocolServer, make_client: MakeClient) -> None:
     client, recorder = await make_client(), Recorder()
     upstream.set_default("hang_headers")
     run = asyncio.create_task(client.extract(request(timeout_seconds=60), recorder))
@@ -187,9 +185,7 @@ async def test_a_hundred_calls_at_once_are_all_answered_and_booked(
     recorders = [Recorder() for _ in range(100)]
 
     texts = [f"Note number {number} about the harbour." for number in range(100)]
-    await asyncio.gather(
-        *[client.extract(request(text), r) for text, r in zip(texts, recorders, strict=True)]
-    )
+    await asyncio.gather(*[client.extract(request(text), r) for text, r in zip(texts, recorders, strict=True)])
 
     booked = sorted(recorder.tokens[0] for recorder in recorders)
     assert booked == sorted(billed(upstream.calls))
@@ -245,9 +241,7 @@ from app.config import LLMSettings
 build_provider(LLMSettings(provider="litellm"))
 print([name for name in ("litellm", "instructor", "openai", "aiohttp") if name in sys.modules])
 """
-    told = subprocess.run(
-        [sys.executable, "-c", script], cwd=BACKEND, capture_output=True, check=True, timeout=60
-    )
+    told = subprocess.run([sys.executable, "-c", script], cwd=BACKEND, capture_output=True, check=True, timeout=60)
     assert told.stdout.strip() == b"[]"
 
 

@@ -21,7 +21,7 @@ from app.llm.attempts import AttemptOutcome
 from app.llm.faults import QUOTA_WAIT_SECONDS
 from tests.llm.conftest import MakeClient
 from tests.llm.recorder import KEY, SENTENCE, Recorder, billed, request
-from tests.protocol_server.faults import FAULTS
+from tests.protocol_server.faults.table import FAULTS
 from tests.protocol_server.server import ProtocolServer
 
 MODES = ["tools", "json_schema"]

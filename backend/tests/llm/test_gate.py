@@ -85,9 +85,7 @@ def test_after_its_time_one_probe_may_go_and_its_success_opens(gate: ProviderGat
     assert gate.allowance(NAME) == UNLIMITED
 
 
-def test_a_refused_key_waits_twice_as_long_each_time_up_to_five_minutes(
-    gate: ProviderGate, hands: Hands
-) -> None:
+def test_a_refused_key_waits_twice_as_long_each_time_up_to_five_minutes(gate: ProviderGate, hands: Hands) -> None:
     waits: list[float] = []
     for _ in range(6):
         assert gate.report_fault(admitted(gate), LLMAuthRefused()) is (not waits)
@@ -154,9 +152,7 @@ def test_the_status_names_the_closed_providers_only(gate: ProviderGate, hands: H
     assert not status.is_probing
 
 
-FAULTS = st.sampled_from([LLMAuthRefused, LLMTimeout, LLMUnreachable, LLMInvalidAnswer]).map(
-    lambda kind: kind()
-)
+FAULTS = st.sampled_from([LLMAuthRefused, LLMTimeout, LLMUnreachable, LLMInvalidAnswer]).map(lambda kind: kind())
 LIMITS = st.floats(0, 5000).map(lambda seconds: LLMRateLimited(retry_after_seconds=seconds))
 
 

@@ -55,9 +55,7 @@ NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
         (529, {"error": {"type": "overloaded_error"}}, LLMUnreachable),
     ],
 )
-def test_a_refusal_is_told_by_its_status_and_its_code(
-    status: int, body: object, kind: type[LLMError]
-) -> None:
+def test_a_refusal_is_told_by_its_status_and_its_code(status: int, body: object, kind: type[LLMError]) -> None:
     fault = fault_of_status(status, codes_in(body), None)
     assert type(fault) is kind
     assert fault.http_status == status

@@ -1,4 +1,4 @@
-"""`python -m tests.protocol_server`: the fake upstream as a process of its own, for chaos runs, benchmarks and people.
+"""`python -m tests.protocol_server`: the fake upstream as a process of its own, for chaos runs and people.
 
 Prints one line with its address when it listens; SIGTERM and SIGINT end it with status 0.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import uvloop
 
 from tests.protocol_server.choice import TRANSIENT_MIX, Mix
-from tests.protocol_server.faults import FAULTS, parse_expression
+from tests.protocol_server.faults.table import FAULTS, parse_expression
 from tests.protocol_server.server import ProtocolServer
 
 
@@ -41,8 +41,8 @@ def _fault_lines() -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.protocol_server",
-        description="A fake upstream that speaks OpenAI's wire, on the loopback address, with faults on demand. "
-        "A note chooses its own fate with [[fault:500,500,ok]] in its text: one fault for each call, the last stays.",
+        description="A fake upstream on the loopback address: OpenAI's wire, faults on demand. A note picks "
+        "its own fate with [[fault:500,500,ok]] in its text: one fault for each call, the last stays.",
         epilog=_fault_lines(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,7 +1,7 @@
 """What the fake model was asked, and its good answer: a pure function of the text, the same in every process.
 
-Invariant: `enrichment_for` never repeats 30 characters of the text in one piece, so that a test which looks for
-leaked text does not find the answer instead.
+Invariant: `enrichment_for` never repeats 30 characters of the text in one piece, so that a test which looks
+for leaked text does not find the answer instead.
 """
 
 import re
@@ -21,8 +21,8 @@ _SPARE_TAGS = ("note", "memo", "inbox")
 class Ask:
     """One request for a completion, freed from the vendor's spelling.
 
-    `mode` is one of tools, json_schema, json_object, md_json, plain. `user_texts` holds the user's messages in
-    order, never empty; the first is the note, a last one that differs is a re-ask. `key` is None without one.
+    `mode` is one of tools, json_schema, json_object, md_json, plain. `user_texts` holds the user's messages
+    in order, never empty; the first is the note, a last one that differs is a re-ask.
     """
 
     model: str

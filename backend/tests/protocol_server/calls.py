@@ -1,7 +1,7 @@
 """The fake's own book of calls: what arrived, what it did about it, what a vendor would bill.
 
-Invariants: a call is in the book before the first byte of its answer leaves; a line of the file is written with one
-unbuffered write, so a kill loses no call that had arrived; keys and texts are here as SHA-256 only.
+Invariants: a call is in the book before the first byte of its answer leaves; a line of the file is written
+with one unbuffered write, so a kill loses no call that had arrived; keys and texts are here as SHA-256 only.
 """
 
 import threading
@@ -22,8 +22,10 @@ from tests.protocol_server.answers import Ask, digest_of
 class Call:
     """One completion request. `run` is one life of the server: (`run`, `seq`) is unique in a file of several.
 
-    `status` is the one sent or about to be sent, 0 where no header leaves. `ended_at` is None while the call is open.
-    `text_sha256` is of the last user message, `first_text_sha256` of the first, which stays the same in a re-ask.
+    `status` is the one sent or about to be sent, 0 where no header leaves. `ended_at` is None while the call
+    is open. The bill counts an answer as generated when the call arrives: who hangs up while it is on its way
+    pays all the same. `text_sha256` is of the last user message, `first_text_sha256` of the first, which a
+    re-ask does not change.
     """
 
     run: str
@@ -142,7 +144,7 @@ class CallBook:
 
 
 def read_calls(log_path: Path) -> list[Call]:
-    """The calls of a log file, in order of arrival; each in its latest state. A line torn by a kill is left out."""
+    """The calls of a log file in order of arrival, each in its latest state, less a line torn by a kill."""
     calls: dict[tuple[str, int], Call] = {}
     for line in log_path.read_bytes().splitlines(keepends=True):
         if line.endswith(b"\n"):

@@ -1,8 +1,8 @@
-"""Which fault a call gets: its marker, else the script of its model, else the common script, else the mix, else the
-default.
+"""Which fault a call gets: by its marker, its model's script, the common script, the mix, or the default.
 
-Invariant: the fate of a call by marker or mix depends on its text and on how often that text came, never on the order
-in which different texts arrive, so a seed gives the same faults to the same notes however the clients race.
+Invariant: the fate of a call by marker or mix depends on its text and on how often that text came, never on
+the order in which different texts arrive, so a seed gives the same faults to the same notes however the
+clients race.
 """
 
 from collections import Counter, deque
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from tests.protocol_server.answers import MARKER, Ask, digest_of
-from tests.protocol_server.faults import OK, parse_expression
+from tests.protocol_server.faults.table import OK, parse_expression
 
-# Faults that a patient client with a deadline gets over; hangs are left out, because they cost a deadline each.
+# Faults that a patient client gets over; hangs are left out, because they cost a deadline each.
 TRANSIENT_MIX: Mapping[str, float] = {
     "500": 3,
     "503": 2,
@@ -35,7 +35,7 @@ _FRACTION_BYTES = 7
 
 @dataclass(slots=True, frozen=True)
 class Mix:
-    """A share `rate` (0–1) of the calls gets a fault, drawn by weight; the same seed draws the same."""
+    """A share `rate` (0 to 1) of the calls gets a fault, drawn by weight; the same seed draws the same."""
 
     rate: float
     seed: int = 0
@@ -86,7 +86,7 @@ class Choice:
         return sum(len(script) for script in self._scripts.values())
 
     def take(self, ask: Ask) -> str:
-        """The fault expression for this call. It comes from the network where a marker gives it: not yet parsed."""
+        """The fault expression for this call; one from a marker is as it came, not yet parsed."""
         return self._marked(ask) or self._scripted(ask) or self._mixed(ask) or self.default
 
     def _marked(self, ask: Ask) -> str | None:

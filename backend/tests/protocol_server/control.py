@@ -1,9 +1,9 @@
 """The control routes, for those who run the server in another process.
 
 GET /control/calls (?since=SEQ), GET /control/stats, POST /control/reset, and POST /control/script with any of
-{"faults": ["500", "ok"], "model": "name", "default": "ok", "latency_seconds": 0.2,
-"mix": {"rate": 0.3, "seed": 1, "weights": {"500": 2}} or null}. Invariant: a request that is refused changes nothing
-that stands after the offending part.
+{"faults": ["500", "ok"], "model": "name", "default": "ok", "latency_seconds": 0.2, "mix": {"rate": 0.3,
+"seed": 1, "weights": {"500": 2}} or null}. Invariant: a request that is refused changes nothing that stands
+after the offending part.
 """
 
 from typing import Any, Protocol

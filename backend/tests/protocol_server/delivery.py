@@ -1,13 +1,15 @@
 """How the bytes of an answer travel, one function for each `Delivery`.
 
-Invariant: `settle` (the end of the call in the log) has run before the last byte can reach the client, so a test that
-holds the answer finds the finished call. Where the client leaves first, PeerGoneError rises and `settle` has not run.
+Invariant: `settle` (the end of the call in the log) has run before the last byte can reach the client, so a
+test that holds the answer finds the finished call. Where the client leaves first, PeerGoneError rises and
+`settle` has not run.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import NoReturn
 
-from tests.protocol_server.plan import Delivery
+from tests.protocol_server.faults.plan import Delivery, Plan
 from tests.protocol_server.peer import Peer
 
 _PIECES = 20
@@ -16,56 +18,62 @@ _RESET_DELAY_SECONDS = 0.02
 Settle = Callable[[], None]
 
 
-async def deliver(
-    peer: Peer, way: Delivery, seconds: float, head: bytes, body: bytes, settle: Settle
-) -> None:
+@dataclass(slots=True, frozen=True)
+class Reply:
+    """Status line and headers, and the body; the delivery decides how much of it leaves, and when."""
+
+    head: bytes
+    body: bytes
+
+
+async def deliver(peer: Peer, plan: Plan, reply: Reply, settle: Settle) -> None:
     """Raises PeerGoneError when the client leaves before the last byte."""
     peer.check()
-    await _WAYS[way](peer, seconds, head, body, settle)
+    await _WAYS[plan.delivery](peer, plan.delivery_seconds, reply, settle)
 
 
-async def _whole(peer: Peer, _seconds: float, head: bytes, body: bytes, settle: Settle) -> None:
-    await peer.send(head + body, settle)
+async def _whole(peer: Peer, _seconds: float, reply: Reply, settle: Settle) -> None:
+    await peer.send(reply.head + reply.body, settle)
 
 
-async def _slow_headers(peer: Peer, seconds: float, head: bytes, body: bytes, settle: Settle) -> None:
-    *pieces, last = _pieces(head)
+async def _slow_headers(peer: Peer, seconds: float, reply: Reply, settle: Settle) -> None:
+    *pieces, last = _pieces(reply.head)
     await _dribble(peer, pieces, seconds)
-    await peer.send(last + body, settle)
+    await peer.send(last + reply.body, settle)
 
 
-async def _slow_body(peer: Peer, seconds: float, head: bytes, body: bytes, settle: Settle) -> None:
-    *pieces, last = _pieces(body)
-    peer.write(head)
+async def _slow_body(peer: Peer, seconds: float, reply: Reply, settle: Settle) -> None:
+    *pieces, last = _pieces(reply.body)
+    peer.write(reply.head)
     await _dribble(peer, pieces, seconds)
     await peer.send(last, settle)
 
 
-async def _reset(peer: Peer, _seconds: float, _head: bytes, _body: bytes, settle: Settle) -> None:
+async def _reset(peer: Peer, _seconds: float, _reply: Reply, settle: Settle) -> None:
     settle()
     peer.reset()
 
 
-async def _reset_body(peer: Peer, _seconds: float, head: bytes, body: bytes, settle: Settle) -> None:
-    peer.write(head + body[: len(body) // 2])
+async def _reset_body(peer: Peer, _seconds: float, reply: Reply, settle: Settle) -> None:
+    peer.write(reply.head + reply.body[: len(reply.body) // 2])
     # The reset throws away what the kernel has not delivered: give the first half its time.
     await peer.pause(_RESET_DELAY_SECONDS)
     settle()
     peer.reset()
 
 
-async def _hang_headers(peer: Peer, _seconds: float, _head: bytes, _body: bytes, _settle: Settle) -> NoReturn:
+async def _hang_headers(peer: Peer, _seconds: float, _reply: Reply, _settle: Settle) -> NoReturn:
     await peer.hang()
     raise AssertionError("a hang ends with the client")
 
 
-async def _hang_body(peer: Peer, _seconds: float, head: bytes, body: bytes, _settle: Settle) -> NoReturn:
-    peer.write(head + body[: len(body) // 2])
+async def _hang_body(peer: Peer, _seconds: float, reply: Reply, _settle: Settle) -> NoReturn:
+    peer.write(reply.head + reply.body[: len(reply.body) // 2])
     await peer.hang()
     raise AssertionError("a hang ends with the client")
 
 
-_WAYS: dict[Delivery, Callable[[Peer, float, bytes, bytes, Settle], Awaitable[None]]] = {
+_WAYS: dict[Delivery, Callable[[Peer, float, Reply, Settle], Awaitable[None]]] = {
     Delivery.WHOLE: _whole,
     Delivery.SLOW_HEADERS: _slow_headers,
     Delivery.SLOW_BODY: _slow_body,

@@ -1,6 +1,7 @@
 """One HTTP/1.1 connection, down to the socket: requests in, exact bytes out, resets, and notice of a hang-up.
 
-Invariant: one task serves one connection, so at most one wait is open; every wait ends when the client leaves.
+Invariant: one task serves one connection, so at most one wait is open; every wait ends when the client
+leaves.
 """
 
 import asyncio
@@ -70,12 +71,9 @@ class Peer(asyncio.Protocol):
             self.is_malformed = True
             self._wake()
 
-    def eof_received(self) -> bool:
-        self._leave()
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._leave()
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self.is_gone = True
+        self._wake()
         self._peers.discard(self)
 
     def pause_writing(self) -> None:
@@ -161,14 +159,19 @@ class Peer(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def abort(self) -> None:
+        """Close at once; what is not yet written is lost."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def reset(self) -> None:
-        """Close with a TCP reset: with SO_LINGER at zero the kernel throws away what it holds and sends RST."""
+        """Close with a TCP reset: SO_LINGER at zero makes the kernel drop what it holds and send RST."""
         if self._transport is None:
             return
         endpoint = self._transport.get_extra_info("socket")
         if endpoint is not None and not self.is_gone:
             endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._transport.abort()
+        self.abort()
 
     async def _park(self, seconds: float | None = None) -> None:
         self._waiter = self._loop.create_future()
@@ -182,7 +185,3 @@ class Peer(asyncio.Protocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-    def _leave(self) -> None:
-        self.is_gone = True
-        self._wake()

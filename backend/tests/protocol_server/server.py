@@ -1,7 +1,7 @@
 """The protocol server: routes, the life of a call, and the two ways to run it in a test.
 
-Invariant: every request for a completion becomes exactly one call in the book, whatever then happens to it; requests
-that are none (a wrong path, broken JSON, no key) become none.
+Invariant: every request for a completion becomes exactly one call in the book, whatever then happens to it;
+requests that are none (a wrong path, broken JSON, no key) become none.
 """
 
 import asyncio
@@ -13,18 +13,19 @@ from typing import Self
 
 import uvloop
 
-from tests.protocol_server import control, openai_wire
+from tests.protocol_server import control
 from tests.protocol_server.calls import Call, CallBook
 from tests.protocol_server.choice import Choice, Mix
-from tests.protocol_server.delivery import deliver
-from tests.protocol_server.faults import UnknownFaultError, plan_for
+from tests.protocol_server.delivery import Reply, deliver
+from tests.protocol_server.faults.plan import Delivery, Plan
+from tests.protocol_server.faults.table import UnknownFaultError, plan_for
 from tests.protocol_server.peer import Peer, PeerGoneError, Request, head_of
-from tests.protocol_server.plan import Delivery, Plan
-from tests.protocol_server.wire import Wire
+from tests.protocol_server.wires import openai
+from tests.protocol_server.wires.wire import Wire
 
 HOST = "127.0.0.1"
 _JSON = {"content-type": "application/json"}
-_WIRES: dict[str, Wire] = {"/v1/chat/completions": openai_wire}
+_WIRES: dict[str, Wire] = {"/v1/chat/completions": openai}
 _HEADLESS = frozenset({Delivery.RESET, Delivery.HANG_HEADERS})
 
 
@@ -65,7 +66,7 @@ class ProtocolServer:
         return list(self._book.calls)
 
     def script(self, *faults: str, model: str | None = None) -> None:
-        """Queue one fault expression for each coming call, of this model or of any. Raises UnknownFaultError."""
+        """Queue a fault expression for each coming call, of this model or any. Raises UnknownFaultError."""
         self._choice.add(faults, model)
 
     def set_default(self, fault: str) -> None:
@@ -84,7 +85,7 @@ class ProtocolServer:
         return {**self._book.stats(), "connections": len(self._peers), "script_left": self._choice.left()}
 
     def wait_idle(self, timeout_seconds: float = 5.0) -> bool:
-        """Whether no call was open within the time. Blocks: on the server's own loop use `asyncio.to_thread`."""
+        """Whether no call was open within the time. Blocks: on the server's loop use `asyncio.to_thread`."""
         return self._book.wait_idle(timeout_seconds)
 
     async def start(self) -> None:
@@ -95,7 +96,7 @@ class ProtocolServer:
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Stop listening and cut every connection; open calls end in the book as not hung up. Safe to repeat."""
+        """Stop listening, cut every connection; open calls end as not hung up. Safe to repeat."""
         if self._listener is None:
             return
         self._listener.close()
@@ -103,6 +104,9 @@ class ProtocolServer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # A client that does not read would keep its connection open, and wait_closed waiting.
+        for peer in list(self._peers):
+            peer.abort()
         await self._listener.wait_closed()
         self._listener = None
         self._book.close()
@@ -133,12 +137,12 @@ class ProtocolServer:
         if wire is not None and request.method == "POST":
             await self._complete(peer, request, wire, path)
         elif path == "/v1/models" and request.method == "GET":
-            _reply(peer, 200, openai_wire.models_body())
+            _reply(peer, 200, openai.models_body())
         elif path.startswith("/control/"):
             _reply(peer, *control.answer(self, request))
         else:
             message = f"Invalid URL ({request.method} {path})"
-            _reply(peer, 404, openai_wire.error_body(message, "invalid_request_error"))
+            _reply(peer, 404, openai.error_body(message, "invalid_request_error"))
 
     async def _complete(self, peer: Peer, request: Request, wire: Wire, path: str) -> None:
         try:
@@ -150,6 +154,10 @@ class ProtocolServer:
             return
         if ask.key is None:
             _reply(peer, 401, wire.error_body("You didn't provide an API key.", "invalid_request_error"))
+            return
+        if ask.stream:
+            message = "This server does not stream yet."
+            _reply(peer, 400, wire.error_body(message, "invalid_request_error", "stream_unsupported"))
             return
         fault = self._choice.take(ask)
         try:
@@ -163,17 +171,10 @@ class ProtocolServer:
     async def _carry_out(self, peer: Peer, plan: Plan, wire: Wire, call: Call) -> None:
         """The call from its entry in the book to its end, by whichever way it comes."""
         try:
-            head, body = _render(plan, wire, call)
+            reply = _render(plan, wire, call)
             self._book.record(call)
             await peer.pause(self.latency_seconds + plan.wait_seconds)
-            await deliver(
-                peer,
-                plan.delivery,
-                plan.delivery_seconds,
-                head,
-                body,
-                lambda: self._book.end(call, has_hung_up=False),
-            )
+            await deliver(peer, plan, reply, lambda: self._book.end(call, has_hung_up=False))
         except PeerGoneError:
             self._book.end(call, has_hung_up=True)
             raise
@@ -181,8 +182,8 @@ class ProtocolServer:
             self._book.end(call, has_hung_up=False)
 
 
-def _render(plan: Plan, wire: Wire, call: Call) -> tuple[bytes, bytes]:
-    """Head and body of the answer; enters status, answer id and bill into the call."""
+def _render(plan: Plan, wire: Wire, call: Call) -> Reply:
+    """The answer in bytes; enters status, answer id and bill into the call."""
     answer_id = f"{wire.ID_PREFIX}{call.run}{call.seq:08d}"
     if plan.error is not None:
         status, body = plan.error.status, wire.failure(plan)
@@ -199,7 +200,7 @@ def _render(plan: Plan, wire: Wire, call: Call) -> tuple[bytes, bytes]:
         "x-request-id": f"req_{call.run}{call.seq:08d}",
         **plan.headers,
     }
-    return head_of(status, len(body), headers), body
+    return Reply(head_of(status, len(body), headers), body)
 
 
 def _reply(peer: Peer, status: int, body: bytes) -> None:

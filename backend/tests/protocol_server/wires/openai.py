@@ -1,7 +1,7 @@
 """OpenAI's wire: reads a chat completion request, writes the completion or the error.
 
-The functions and the constants of this module are the whole of what differs between vendors; `server.py` knows
-them through `Wire`. Invariant: the usage in an answer is exactly what the log bills.
+The functions and the constants of this module are the whole of what differs between vendors; `server.py`
+knows them through `Wire`. Invariant: the usage in an answer is exactly what the log bills.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from tests.protocol_server.answers import Ask, tokens_of
-from tests.protocol_server.plan import Plan
+from tests.protocol_server.faults.plan import Plan
 
 CORRELATION_HEADERS = (
     "x-litevault-attempt",
@@ -26,10 +26,10 @@ _TOKENS_PER_REQUEST = 8
 
 
 def read_ask(body: bytes, headers: Mapping[str, str]) -> Ask:
-    """Raises ValueError with a sentence for the client when the body is not a chat completion request."""
+    """Raises ValueError, TypeError, KeyError or AttributeError when the body asks for no completion."""
     request = orjson.loads(body)
     if not isinstance(request, dict) or not isinstance(request.get("messages"), list):
-        raise ValueError("Missing required parameter: 'messages'.")
+        raise TypeError("missing required parameter: 'messages'")
     texts = [(message.get("role"), _text_of(message.get("content"))) for message in request["messages"]]
     mode, tool_name = _mode_of(request, texts)
     return Ask(
@@ -127,7 +127,7 @@ def _mode_of(request: dict[str, Any], texts: list[tuple[Any, str]]) -> tuple[str
     return "plain", None
 
 
-def _text_of(content: Any) -> str:
+def _text_of(content: object) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):

@@ -1,7 +1,8 @@
-"""The errors an upstream answers with, in OpenAI's words; another vendor's wire dresses the same facts its own way.
+"""The errors an upstream answers with, in OpenAI's words; another vendor's wire dresses the same facts its
+own way.
 
-`message` is filled with {key}, {model}, {text} (the beginning of the user's text) and {tokens}: what a careless
-program would let into its log.
+`message` is filled with {key}, {model}, {text} (the beginning of the user's text) and {tokens}: what a
+careless program would let into its log.
 """
 
 from dataclasses import dataclass
@@ -40,8 +41,8 @@ UPSTREAM_ERRORS: dict[str, tuple[UpstreamError, str]] = {
             400,
             _INVALID,
             "context_length_exceeded",
-            "This model's maximum context length is 1000 tokens. However, your messages resulted in {tokens} tokens. "
-            "Please reduce the length of the messages.",
+            "This model's maximum context length is 1000 tokens. However, your messages resulted in {tokens} "
+            "tokens. Please reduce the length of the messages.",
             "messages",
         ),
         "400 context_length_exceeded.",

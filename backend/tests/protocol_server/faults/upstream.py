@@ -1,27 +1,23 @@
 """Faults in what the upstream is: its errors, its pace, its connection.
 
-Invariant: an error made before generation bills nothing; what is generated bills in full, also where the answer is
-then lost on its way.
+Invariant: an error made before generation bills nothing; what is generated bills in full, also where the
+answer is then lost on its way.
 """
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
-from tests.protocol_server.plan import Delivery, FaultTable, Plan, entry
-from tests.protocol_server.upstream_errors import UPSTREAM_ERRORS, UpstreamError
+from tests.protocol_server.faults.errors import UPSTREAM_ERRORS, UpstreamError
+from tests.protocol_server.faults.plan import Delivery, FaultTable, Plan, entry
 
 UPSTREAM_FAULTS: FaultTable = {}
-
-
-def _refuse(plan: Plan, error: UpstreamError) -> None:
-    plan.error, plan.is_generated = error, False
 
 
 def _enter_upstream_errors() -> None:
     for name, (error, summary) in UPSTREAM_ERRORS.items():
 
         def refuse(plan: Plan, _value: float, error: UpstreamError = error) -> None:
-            _refuse(plan, error)
+            plan.error = error
 
         refuse.__doc__ = summary
         entry(UPSTREAM_FAULTS, name)(refuse)
@@ -33,14 +29,14 @@ _enter_upstream_errors()
 @entry(UPSTREAM_FAULTS, "429_retry_after", default=1.0)
 def _retry_after(plan: Plan, seconds: float) -> None:
     """429 with Retry-After in seconds."""
-    _refuse(plan, UPSTREAM_ERRORS["429"][0])
+    plan.error = UPSTREAM_ERRORS["429"][0]
     plan.headers["retry-after"] = f"{seconds:g}"
 
 
 @entry(UPSTREAM_FAULTS, "429_retry_date", default=2.0)
 def _retry_date(plan: Plan, seconds: float) -> None:
     """429 with Retry-After as an HTTP date, so many seconds from now."""
-    _refuse(plan, UPSTREAM_ERRORS["429"][0])
+    plan.error = UPSTREAM_ERRORS["429"][0]
     plan.headers["retry-after"] = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
 
 

@@ -1,14 +1,15 @@
 """The table of faults, and the expressions that name them.
 
-A fault expression is `ok`, `name`, `name=number`, or several joined by `+` (`latency=0.2+500`), applied in turn.
+A fault expression is `ok`, `name`, `name=number`, or several joined by `+` (`latency=0.2+500`), applied in
+turn.
 """
 
 from functools import lru_cache
 
 from tests.protocol_server.answers import Ask, enrichment_for
-from tests.protocol_server.content_faults import CONTENT_FAULTS
-from tests.protocol_server.plan import Fault, FaultTable, Plan
-from tests.protocol_server.upstream_faults import UPSTREAM_FAULTS
+from tests.protocol_server.faults.content import CONTENT_FAULTS
+from tests.protocol_server.faults.plan import Fault, FaultTable, Plan
+from tests.protocol_server.faults.upstream import UPSTREAM_FAULTS
 
 OK = "ok"
 FAULTS: FaultTable = {**UPSTREAM_FAULTS, **CONTENT_FAULTS}

@@ -1,6 +1,8 @@
-"""Faults in what the model says: its form, its JSON, its fields. Each is generated, so each is billed, but `html`."""
+"""Faults in what the model says: its form, its JSON, its fields. Each is generated, so each is billed, but
+`html`.
+"""
 
-from tests.protocol_server.plan import FaultTable, Plan, entry
+from tests.protocol_server.faults.plan import FaultTable, Plan, entry
 
 CONTENT_FAULTS: FaultTable = {}
 

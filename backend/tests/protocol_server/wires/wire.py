@@ -1,10 +1,10 @@
-"""What the server needs of a vendor's wire. A module with these names is one; `openai_wire` is the first."""
+"""What the server needs of a vendor's wire. A module with these names is one; `openai` is the first."""
 
 from collections.abc import Mapping
 from typing import Protocol
 
 from tests.protocol_server.answers import Ask
-from tests.protocol_server.plan import Plan
+from tests.protocol_server.faults.plan import Plan
 
 
 class Wire(Protocol):
@@ -13,7 +13,7 @@ class Wire(Protocol):
         """Before the unique part of an answer's id."""
 
     def read_ask(self, body: bytes, headers: Mapping[str, str]) -> Ask:
-        """Raises ValueError, TypeError, KeyError or AttributeError when the body is no request for a completion."""
+        """Raises ValueError, TypeError, KeyError or AttributeError when the body asks for no completion."""
 
     def completion(self, plan: Plan, answer_id: str) -> tuple[bytes, int]:
         """Body and completion tokens."""

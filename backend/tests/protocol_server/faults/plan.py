@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from tests.protocol_server.answers import Ask
-from tests.protocol_server.upstream_errors import UpstreamError
+from tests.protocol_server.faults.errors import UpstreamError
 
 
 class Delivery(Enum):
@@ -27,9 +27,10 @@ class Delivery(Enum):
 class Plan:
     """The answer to one call while faults edit it.
 
-    `rewrite` turns the JSON of `fields` into the text that is sent; `is_spoken` puts that text into the message's
-    content even where a tool call was asked for; `thought` stands before it in the content. `body` replaces the
-    finished HTTP body. `wait_seconds` passes in silence before the first byte, `delivery_seconds` on the way.
+    `rewrite` turns the JSON of `fields` into the text that is sent; `is_spoken` puts that text into the
+    message's content even where a tool call was asked for; `thought` stands before it in the content. `body`
+    replaces the finished HTTP body. `wait_seconds` passes in silence before the first byte,
+    `delivery_seconds` on the way.
     """
 
     ask: Ask

@@ -1,0 +1,32 @@
+"""Users as they are stored. Who a user is comes from outside: `issuer` and `subject` name them together."""
+
+from datetime import datetime
+
+from sqlalchemy import Boolean, String, UniqueConstraint, true
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.clock import utc_now
+from app.database import Base, UtcDateTime, new_id
+
+
+class User(Base):
+    """A person with their profile and preferences."""
+
+    __tablename__ = "users"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
+    issuer: Mapped[str] = mapped_column(String(255))
+    subject: Mapped[str] = mapped_column(String(255))
+    email: Mapped[str | None] = mapped_column(String(320))
+    display_name: Mapped[str | None] = mapped_column(String(100))
+    nickname: Mapped[str | None] = mapped_column(String(50))
+    avatar_url: Mapped[str | None] = mapped_column(String(2000))
+    bio: Mapped[str | None] = mapped_column(String(500))
+    default_language: Mapped[str] = mapped_column(String(35), default="en", server_default="en")
+    timezone: Mapped[str] = mapped_column(String(64), default="UTC", server_default="UTC")
+    ai_suggestions_enabled: Mapped[bool] = mapped_column(Boolean, default=True, server_default=true())
+    plan: Mapped[str] = mapped_column(String(20), default="free", server_default="free")
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+    __table_args__ = (UniqueConstraint("issuer", "subject"),)

@@ -1,0 +1,81 @@
+"""News of committed changes: what a transaction announces reaches listeners here after its commit, never before.
+
+A missed announcement costs time, never correctness: whoever listens also polls.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import orjson
+from sqlalchemy.orm import Session
+
+_IDS_PER_NOTICE = 100  # a PostgreSQL notification holds 8,000 bytes; past that, listeners are told "anything"
+
+
+@dataclass(slots=True)
+class News:
+    """What a transaction changed: rows became ready to be claimed, these users' items changed, these jobs were stopped.
+
+    `anything` stands for a change of unknown extent, made by another process.
+    """
+
+    ready: bool = False
+    users: set[str] = field(default_factory=set)
+    stopped: set[str] = field(default_factory=set)
+    anything: bool = False
+
+    def __bool__(self) -> bool:
+        return self.ready or self.anything or bool(self.users) or bool(self.stopped)
+
+    def concerns(self, user_id: str) -> bool:
+        return self.anything or user_id in self.users
+
+    def encode(self, origin: str) -> str:
+        """The payload of a notification to other processes, at most 8,000 bytes."""
+        if len(self.users) + len(self.stopped) > _IDS_PER_NOTICE:
+            return orjson.dumps({"origin": origin, "ready": self.ready, "anything": True}).decode()
+        facts = {"origin": origin, "ready": self.ready, "users": sorted(self.users), "stopped": sorted(self.stopped)}
+        return orjson.dumps(facts).decode()
+
+    @classmethod
+    def decode(cls, payload: str) -> tuple[str, "News"]:
+        """The origin and the news of a notification."""
+        facts = orjson.loads(payload)
+        news = cls(
+            ready=facts["ready"],
+            users=set(facts.get("users", ())),
+            stopped=set(facts.get("stopped", ())),
+            anything=facts.get("anything", False),
+        )
+        return facts["origin"], news
+
+
+ANYTHING = News(ready=True, anything=True)
+
+
+def news_of(session: Session) -> News:
+    """The news that this transaction will announce when it commits; add to it."""
+    news: News = session.info.setdefault("news", News())
+    return news
+
+
+class Noticeboard:
+    """Hands news to whoever subscribed, in the order of subscription, on the event loop."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Callable[[News], None]] = []
+        self.closed = False
+
+    def subscribe(self, listener: Callable[[News], None]) -> Callable[[], None]:
+        """From now on `listener` hears all news; returns what ends the subscription."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def publish(self, news: News) -> None:
+        for listener in tuple(self._listeners):
+            listener(news)
+
+    def close(self) -> None:
+        """Tell every listener for the last time: the process is stopping, and open streams must end."""
+        self.closed = True
+        self.publish(ANYTHING)

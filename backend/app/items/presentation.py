@@ -1,0 +1,141 @@
+"""From stored items to what a client sees, for any number of items in a fixed number of statements."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, func, select
+from sqlalchemy.orm import Session
+
+from app.errors import LLMError, llm_errors
+from app.items.item import EnrichmentMode, ItemStatus, SourceType, SuggestionStatus
+from app.items.item_model import Item, ItemTag, Tag
+from app.items.schemas import EnrichmentErrorOut, EnrichmentOut, ItemOut, ItemTagOut, SuggestedTagOut
+from app.items.tagging import name_key
+from app.llm.attempt_model import LLMAttempt
+
+_ERRORS = llm_errors()
+
+
+def present(session: Session, items: Sequence[Item]) -> list[ItemOut]:
+    """The items as a client sees them, in the same order; all of one person."""
+    if not items:
+        return []
+    ids = [item.id for item in items]
+    links, spent = _links(session, ids), _spent(session, ids)
+    keys = {name_key(entry["name"]) for item in items for entry in item.suggestions}
+    vocabulary = _vocabulary(session, items[0].user_id, keys)
+    return [_present_one(item, links[item.id], vocabulary, spent.get(item.id)) for item in items]
+
+
+def present_new(item: Item, tags: Sequence[Tag]) -> ItemOut:
+    """An item that was made just now: nothing was spent on it and nothing is proposed."""
+    return _present_one(item, tags, {}, None)
+
+
+def _links(session: Session, ids: Sequence[str]) -> dict[str, list[Tag]]:
+    linked: dict[str, list[Tag]] = defaultdict(list)
+    query = select(ItemTag.item_id, Tag).join(Tag, Tag.id == ItemTag.tag_id)
+    for item_id, tag in session.execute(query.where(ItemTag.item_id.in_(ids), Tag.deleted_at.is_(None))):
+        linked[item_id].append(tag)
+    return linked
+
+
+def _vocabulary(session: Session, user_id: str, keys: set[str]) -> dict[str, Tag]:
+    if not keys:
+        return {}
+    query = select(Tag).where(Tag.user_id == user_id, Tag.name_key.in_(keys), Tag.deleted_at.is_(None))
+    return {tag.name_key: tag for tag in session.scalars(query)}
+
+
+def _spent(session: Session, ids: Sequence[str]) -> dict[str, Row[Any]]:
+    """Per item: how many upstream calls, and for each sum how many of them it knows."""
+    query = select(
+        LLMAttempt.item_id,
+        func.count().label("calls"),
+        func.count(LLMAttempt.input_tokens).label("inputs_known"),
+        func.sum(LLMAttempt.input_tokens).label("input_tokens"),
+        func.count(LLMAttempt.output_tokens).label("outputs_known"),
+        func.sum(LLMAttempt.output_tokens).label("output_tokens"),
+        func.count(LLMAttempt.cost_usd).label("costs_known"),
+        func.sum(LLMAttempt.cost_usd).label("cost_usd"),
+    )
+    rows = session.execute(query.where(LLMAttempt.item_id.in_(ids)).group_by(LLMAttempt.item_id))
+    return {row.item_id: row for row in rows}
+
+
+def _present_one(item: Item, links: Sequence[Tag], vocabulary: dict[str, Tag], spent: Row[Any] | None) -> ItemOut:
+    enrichment = _enrichment(item, spent)
+    return ItemOut.model_construct(
+        id=item.id,
+        raw_text=item.raw_text,
+        status=ItemStatus(item.status),
+        title=item.title,
+        summary=item.summary,
+        tags=_carried(item, links, vocabulary),
+        suggested_tags=[_suggested(entry, vocabulary) for entry in item.suggestions],
+        source_type=SourceType(item.source_type) if item.source_type else None,
+        enrichment_mode=EnrichmentMode(item.enrichment_mode),
+        enrichment_error=_error(item, enrichment),
+        enrichment=enrichment,
+        created_at=item.created_at,
+        updated_at=item.updated_at,
+        confirmed_at=item.confirmed_at,
+    )
+
+
+def _carried(item: Item, links: Sequence[Tag], vocabulary: dict[str, Tag]) -> list[ItemTagOut]:
+    """The links and, before the confirmation, the proposals not rejected; in the order of names."""
+    carried = {tag.name_key: ItemTagOut.model_construct(id=tag.id, name=tag.name, color=tag.color) for tag in links}
+    if item.confirmed_at is None:
+        for entry in item.suggestions:
+            key = name_key(entry["name"])
+            if entry["status"] == SuggestionStatus.REJECTED or key in carried:
+                continue
+            known = vocabulary.get(key)
+            carried[key] = ItemTagOut.model_construct(
+                id=known.id if known else entry["id"],
+                name=known.name if known else entry["name"],
+                color=known.color if known else None,
+            )
+    return [carried[key] for key in sorted(carried)]
+
+
+def _suggested(entry: dict[str, Any], vocabulary: dict[str, Tag]) -> SuggestedTagOut:
+    return SuggestedTagOut.model_construct(
+        id=entry["id"], name=entry["name"], status=SuggestionStatus(entry["status"]), known=name_key(entry["name"]) in vocabulary
+    )
+
+
+def _enrichment(item: Item, spent: Row[Any] | None) -> EnrichmentOut | None:
+    source = item.enrichment or {}
+    if spent is None and not source:
+        return None
+    calls = spent.calls if spent else 0
+    return EnrichmentOut.model_construct(
+        attempts=calls,
+        model=source.get("model"),
+        provider=source.get("provider"),
+        prompt_version=source.get("promptVersion"),
+        cost_usd=float(spent.cost_usd) if spent and spent.costs_known == calls else None,
+        input_tokens=spent.input_tokens if spent and spent.inputs_known == calls else None,
+        output_tokens=spent.output_tokens if spent and spent.outputs_known == calls else None,
+        coverage=source.get("coverage"),
+        cached=source.get("cached", False),
+    )
+
+
+def _error(item: Item, enrichment: EnrichmentOut | None) -> EnrichmentErrorOut | None:
+    """The stored error is `CODE: sentence`; the next step is always the code's of today."""
+    if item.enrichment_error is None:
+        return None
+    code, _, message = item.enrichment_error.partition(": ")
+    kind = _ERRORS.get(code, LLMError)
+    details = {
+        "family": kind.family,
+        "attempts": enrichment.attempts if enrichment else 0,
+        "costUsd": enrichment.cost_usd if enrichment else None,
+    }
+    return EnrichmentErrorOut.model_construct(
+        code=code, message=message, next_step=kind.next_step, retryable=kind.retryable, details=details
+    )

@@ -1,0 +1,138 @@
+"""Reading items: what waits for a person, the library, search, history, and the journal as live events."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, text, tuple_
+from sqlalchemy.orm import Session
+
+from app.errors import InvalidCursor, NotFound
+from app.items.item_model import Item, ItemEvent, ItemTag, Tag
+from app.items.schemas import SearchMode
+from app.items.tagging import name_key
+
+_PENDING = text("items.status IN ('ENRICHING', 'READY_TO_CONFIRM', 'FAILED')")
+_ARCHIVED = text("items.status = 'ARCHIVED'")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some items, and the cursor that goes on from there; null at the end."""
+
+    items: Sequence[Item]
+    cursor: str | None
+
+
+def own_item(session: Session, user_id: str, item_id: str, *, for_change: bool = False) -> Item:
+    """The person's item. Raises NotFound, for another person's too.
+
+    `for_change` locks the row on PostgreSQL; on SQLite a writing transaction has the whole file locked already.
+    """
+    query = select(Item).where(Item.id == item_id, Item.user_id == user_id)
+    item = session.scalar(query.with_for_update() if for_change else query)
+    if item is None:
+        raise NotFound("There is no item with this id.")
+    return item
+
+
+def pending_items(session: Session, user_id: str, limit: int) -> tuple[Sequence[Item], int]:
+    """What waits for the model or the person, newest first, and how many there are in all."""
+    waiting = select(Item).where(Item.user_id == user_id, _PENDING)
+    newest = waiting.order_by(Item.created_at.desc(), Item.id.desc()).limit(limit)
+    items = session.scalars(newest).all()
+    if len(items) < limit:
+        return items, len(items)
+    total = session.scalar(select(func.count()).select_from(waiting.with_only_columns(Item.id).subquery()))
+    return items, total or 0
+
+
+def library_page(session: Session, user_id: str, *, words: str, tag: str | None, cursor: str | None, limit: int) -> Page:
+    """Confirmed items, newest first, that hold `words` and carry `tag`."""
+    query = _archived(user_id)
+    if words:
+        query = query.where(_holds(words))
+    if tag:
+        query = query.where(_carries(Tag.name_key == name_key(tag)))
+    return _page(session, query, cursor, limit)
+
+
+def search_page(
+    session: Session, user_id: str, *, words: str, cursor: str | None, limit: int
+) -> tuple[Page, SearchMode, int]:
+    """Confirmed items found by `words`: by tag alone when they begin with #, else in every text and tag."""
+    sought = words.strip()
+    if sought.startswith("#"):
+        mode, condition = SearchMode.TAG_ONLY, _carries(Tag.name_key == name_key(sought[1:].strip()))
+    else:
+        mode, condition = SearchMode.COMBINED, _holds(sought)
+    query = _archived(user_id).where(condition)
+    total = session.scalar(select(func.count()).select_from(query.with_only_columns(Item.id).subquery()))
+    return _page(session, query, cursor, limit), mode, total or 0
+
+
+def history_of(session: Session, item: Item) -> Sequence[ItemEvent]:
+    """The item's journal, oldest first."""
+    query = select(ItemEvent).where(ItemEvent.item_id == item.id).order_by(ItemEvent.tx, ItemEvent.seq)
+    return session.scalars(query).all()
+
+
+def events_after(session: Session, user_id: str, after: tuple[int, int], limit: int) -> Sequence[ItemEvent]:
+    """The person's journal past `(tx, seq)`, as far as no transaction that is still under way can add to it."""
+    query = select(ItemEvent).where(ItemEvent.user_id == user_id, tuple_(ItemEvent.tx, ItemEvent.seq) > tuple_(*after))
+    if session.get_bind().dialect.name == "postgresql":
+        query = query.where(text("item_events.tx < pg_snapshot_xmin(pg_current_snapshot())::text::bigint"))
+    return session.scalars(query.order_by(ItemEvent.tx, ItemEvent.seq).limit(limit)).all()
+
+
+def newest_event(session: Session, user_id: str) -> tuple[int, int]:
+    """Where the person's journal ends now: only what comes later is news to a new listener."""
+    query = select(ItemEvent.tx, ItemEvent.seq).where(ItemEvent.user_id == user_id)
+    row = session.execute(query.order_by(ItemEvent.tx.desc(), ItemEvent.seq.desc()).limit(1)).first()
+    return (row.tx, row.seq) if row else (0, 0)
+
+
+def _archived(user_id: str) -> Select[tuple[Item]]:
+    return select(Item).where(Item.user_id == user_id, _ARCHIVED)
+
+
+def _carries(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    linked = and_(ItemTag.item_id == Item.id, Tag.id == ItemTag.tag_id, Tag.deleted_at.is_(None), condition)
+    return exists().where(linked).correlate(Item)
+
+
+def _holds(words: str) -> ColumnElement[bool]:
+    """The words stand together in a text or a tag; wildcards in them are plain characters."""
+    sought = name_key(words)
+    return or_(Item.search_text.contains(sought, autoescape=True), _carries(Tag.name_key.contains(sought, autoescape=True)))
+
+
+def _page(session: Session, query: Select[tuple[Item]], cursor: str | None, limit: int) -> Page:
+    if cursor is not None:
+        query = query.where(tuple_(Item.confirmed_at, Item.id) < tuple_(*_decode_cursor(cursor)))
+    found = session.scalars(query.order_by(Item.confirmed_at.desc(), Item.id.desc()).limit(limit + 1)).all()
+    more = len(found) > limit
+    items = found[:limit]
+    return Page(items, _encode_cursor(items[-1]) if more else None)
+
+
+def _encode_cursor(item: Item) -> str:
+    assert item.confirmed_at is not None  # noqa: S101 - what is archived was confirmed
+    place = [item.confirmed_at.isoformat(), item.id]
+    return base64.urlsafe_b64encode(orjson.dumps(place)).decode().rstrip("=")
+
+
+def _decode_cursor(cursor: str) -> tuple[Any, Any]:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        moment, item_id = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        if not isinstance(item_id, str) or "\x00" in item_id:
+            raise InvalidCursor
+        at = datetime.fromisoformat(moment)
+        return at.astimezone(UTC), item_id
+    except (ValueError, TypeError, binascii.Error, OverflowError):
+        raise InvalidCursor from None

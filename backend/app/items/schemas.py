@@ -1,0 +1,179 @@
+"""Items on the wire, field by field as existing clients know them."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PlainSerializer, StringConstraints
+
+from app.items.item import (
+    RAW_TEXT_MAX_CHARS,
+    SUMMARY_MAX_CHARS,
+    TAG_MAX_CHARS,
+    TITLE_MAX_CHARS,
+    EnrichmentMode,
+    ItemStatus,
+    SourceType,
+    SuggestionStatus,
+)
+from app.web import WireModel
+
+MAX_IDS = 500
+_MAX_TAGS = 50
+
+
+def _no_nul(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("must not contain NUL characters")
+    return value
+
+
+def _wire_time(value: datetime) -> str:
+    return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+WireTime = Annotated[datetime, PlainSerializer(_wire_time, return_type=str)]
+Text = Annotated[str, AfterValidator(_no_nul)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_no_nul)]
+TagName = Annotated[Text, Field(max_length=TAG_MAX_CHARS)]
+
+
+class ItemCreate(WireModel):
+    raw_text: Annotated[Text, Field(min_length=1, max_length=RAW_TEXT_MAX_CHARS)]
+    enrich: bool = True
+    tag_ids: Annotated[list[Id], Field(max_length=_MAX_TAGS)] = []
+
+
+class ItemPatch(WireModel):
+    """`action` left out means edit; `tags` replaces the set."""
+
+    action: Literal["confirm", "discard"] | None = None
+    title: Annotated[Text, Field(max_length=TITLE_MAX_CHARS)] | None = None
+    summary: Annotated[Text, Field(max_length=SUMMARY_MAX_CHARS)] | None = None
+    original_text: Annotated[Text, Field(min_length=1, max_length=RAW_TEXT_MAX_CHARS)] | None = None
+    tags: Annotated[list[TagName], Field(max_length=_MAX_TAGS)] | None = None
+    accepted_suggestion_ids: Annotated[list[Id], Field(max_length=_MAX_TAGS)] = []
+    rejected_suggestion_ids: Annotated[list[Id], Field(max_length=_MAX_TAGS)] = []
+    added_tag_ids: Annotated[list[Id], Field(max_length=_MAX_TAGS)] = []
+
+
+class ItemTagOut(WireModel):
+    id: str
+    name: str
+    color: str | None
+
+
+class SuggestedTagOut(WireModel):
+    """`confidence` is null unless it is measured from this person's own history."""
+
+    id: str
+    name: str
+    status: SuggestionStatus
+    confidence: float | None = None
+    known: bool
+
+
+class EnrichmentErrorOut(WireModel):
+    """Why the item failed and what to do; `details.family` is the code that older clients know."""
+
+    code: str
+    message: str
+    next_step: str
+    retryable: bool
+    details: dict[str, Any]
+
+
+class EnrichmentOut(WireModel):
+    """What enriching the item took so far; a null count or cost is unknown, never 0."""
+
+    attempts: int
+    model: str | None
+    provider: str | None
+    prompt_version: str | None
+    cost_usd: float | None
+    input_tokens: int | None
+    output_tokens: int | None
+    coverage: float | None
+    cached: bool
+
+
+class ItemOut(WireModel):
+    id: str
+    raw_text: str
+    status: ItemStatus
+    title: str | None
+    summary: str | None
+    tags: list[ItemTagOut]
+    suggested_tags: list[SuggestedTagOut]
+    source_type: SourceType | None
+    enrichment_mode: EnrichmentMode
+    enrichment_error: EnrichmentErrorOut | None
+    enrichment: EnrichmentOut | None
+    created_at: WireTime
+    updated_at: WireTime
+    confirmed_at: WireTime | None
+    attachment_count: int = 0
+    attachments: list[Any] = []
+
+
+class PendingOut(WireModel):
+    items: list[ItemOut]
+    total: int
+
+
+class Pagination(WireModel):
+    cursor: str | None
+    has_more: bool
+
+
+class LibraryOut(WireModel):
+    items: list[ItemOut]
+    pagination: Pagination
+
+
+class SearchMode(StrEnum):
+    TAG_ONLY = "tag_only"
+    COMBINED = "combined"
+
+
+class SearchOut(WireModel):
+    items: list[ItemOut]
+    mode: SearchMode
+    pagination: Pagination
+    total: int
+
+
+class BulkRequest(WireModel):
+    action: Literal["confirm", "discard", "retry"]
+    ids: Annotated[list[Id], Field(min_length=1, max_length=MAX_IDS)]
+
+
+class BulkError(WireModel):
+    code: str
+    message: str
+    details: dict[str, Any] | None = None
+
+
+class BulkResult(WireModel):
+    """Either the item's new status or why it was left as it is."""
+
+    id: str
+    status: ItemStatus | None = None
+    error: BulkError | None = None
+
+
+class BulkOut(WireModel):
+    results: list[BulkResult]
+
+
+class HistoryEvent(WireModel):
+    action: str
+    actor: str
+    from_status: ItemStatus | None
+    status: ItemStatus
+    changes: dict[str, Any] | None
+    at: WireTime
+
+
+class HistoryOut(WireModel):
+    events: list[HistoryEvent]

@@ -1,0 +1,10 @@
+"""Every table, imported together: what migrations compare the database with."""
+
+from app.accounts.user_model import User
+from app.database import Base
+from app.items.item_model import IdempotencyKey, Item, ItemEvent, ItemTag, Tag
+from app.llm.attempt_model import LLMAttempt
+
+metadata = Base.metadata
+
+__all__ = ["IdempotencyKey", "Item", "ItemEvent", "ItemTag", "LLMAttempt", "Tag", "User", "metadata"]

@@ -1,0 +1,231 @@
+"""What every request passes: request id, bounds on the body, one form for every error.
+
+`RequestContext` is the outermost layer of our own; whatever fails inside leaves as the envelope of API.md.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import orjson
+import structlog
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.clock import local_seconds
+from app.database import Database, new_id
+from app.errors import ApiError, PayloadTooLarge
+
+log = structlog.get_logger()
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
+_HTTP_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "PAYLOAD_TOO_LARGE", 415: "UNSUPPORTED_MEDIA_TYPE"}
+_HTTP_SENTENCES = {
+    404: "There is nothing under this path.",
+    405: "This path does not take this method; the Allow header names those it takes.",
+    415: "The body must be application/json.",
+}
+
+
+class WireModel(BaseModel):
+    """A shape on the wire: camelCase outside, snake_case inside."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, from_attributes=True)
+
+
+class ErrorBody(WireModel):
+    code: str
+    message: str
+    request_id: str
+    details: dict[str, Any] | None = None
+
+
+class ErrorEnvelope(WireModel):
+    """The body of every answer that is not a success."""
+
+    error: ErrorBody
+
+
+class RequestContext:
+    """The outermost layer: gives each request its id, on the answer and in every log line, and logs its end."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        offered = _header(scope, b"x-request-id").decode("latin-1")
+        request_id = offered if _REQUEST_ID.fullmatch(offered) else new_id()
+        scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        status: int | None = None
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        began = local_seconds()
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            route = getattr(scope.get("route"), "path", None)
+            milliseconds = round((local_seconds() - began) * 1000, 1)
+            log.info("request.handled", method=scope["method"], route=route, status=status, ms=milliseconds)
+
+
+class Guard:
+    """Refuses what the headers alone rule out, bounds the body, and turns what nobody caught into a 500."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        received, begun = 0, False
+
+        async def receive_bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_body_bytes:
+                raise PayloadTooLarge
+            return message
+
+        async def send_noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive_bounded, send_noting)
+        except Exception as error:
+            log.error("request.failed", exc_info=error)
+            if begun:
+                raise  # the connection must break, or the client takes a part for the whole
+            answer = error_response(scope["state"]["request_id"], 500, "INTERNAL_ERROR", ApiError.sentence)
+            await answer(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        request_id = scope["state"]["request_id"]
+        length = _header(scope, b"content-length")
+        if length.isdigit() and int(length) > self._max_body_bytes:
+            return error_response(request_id, 413, PayloadTooLarge.code, PayloadTooLarge.sentence)
+        has_body = length not in (b"", b"0") or _header(scope, b"transfer-encoding") != b""
+        if scope["method"] in _BODY_METHODS and has_body and not _is_json(_header(scope, b"content-type")):
+            return error_response(request_id, 415, _HTTP_CODES[415], _HTTP_SENTENCES[415])
+        return None
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    return next((value for key, value in scope["headers"] if key == name), b"")
+
+
+def _is_json(content_type: bytes) -> bool:
+    media_type = content_type.split(b";")[0].strip().lower()
+    return media_type == b"application/json" or media_type.endswith(b"+json")
+
+
+def error_response(
+    request_id: str,
+    status: int,
+    code: str,
+    message: str,
+    details: Mapping[str, object] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    body = {"error": {"code": code, "message": message, "requestId": request_id, "details": details}}
+    return Response(orjson.dumps(body), status, dict(headers or {}), "application/json")
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Every error that a route or the router raises leaves as the envelope."""
+    app.add_exception_handler(ApiError, _answer_api_error)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+
+
+async def _answer_api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)  # noqa: S101 - Starlette looks handlers up by type
+    if error.status >= 500:
+        log.warning("request.unavailable", exc_info=error)
+    headers = {"Retry-After": "1"} if error.retryable else None
+    return error_response(request.state.request_id, error.status, error.code, error.message, error.details, headers)
+
+
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    status = error.status_code
+    if status == 400:
+        return _schema_error(
+            request, [{"field": "body", "rule": "json_invalid", "message": "The body is not valid JSON."}]
+        )
+    code = _HTTP_CODES.get(status, "VALIDATION_ERROR")
+    sentence = _HTTP_SENTENCES.get(status, "The request cannot be served.")
+    return error_response(request.state.request_id, status, code, sentence, headers=error.headers)
+
+
+async def _answer_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    return _schema_error(request, [_complaint(entry) for entry in error.errors()])
+
+
+def _schema_error(request: Request, errors: list[dict[str, str]]) -> Response:
+    sentence = "The request does not have the required form: " + "; ".join(
+        f"{e['field']}: {e['message']}" for e in errors[:3]
+    )
+    return error_response(request.state.request_id, 422, "VALIDATION_ERROR", sentence, {"errors": errors})
+
+
+def _complaint(entry: Mapping[str, Any]) -> dict[str, str]:
+    """Names the field and the rule; the value itself is never echoed, and pydantic's message for these rules holds none."""
+    if entry["type"] == "json_invalid":
+        return {"field": "body", "rule": "json_invalid", "message": "The body is not valid JSON."}
+    where = [str(part) for part in entry["loc"] if part not in ("body", "query", "path", "header")]
+    return {"field": ".".join(where) or "body", "rule": entry["type"], "message": entry["msg"]}
+
+
+async def _database_of(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+DatabaseOf = Annotated[Database, Depends(_database_of)]
+_MEANINGS = {
+    400: "A value that cannot be used, or a damaged cursor.",
+    401: "Nobody said who is calling.",
+    403: "The caller's role is too low.",
+    404: "Nothing of the caller's has this id.",
+    405: "The path does not take this method.",
+    409: "The state of the row, or an earlier request, forbids this.",
+    413: "The body is too large.",
+    415: "The body is not JSON.",
+    422: "The request does not have the required form.",
+    500: "A fault of the server.",
+    503: "The database cannot be used right now.",
+}
+_ALWAYS = (401, 413, 415, 422, 500, 503)
+
+
+def declared_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """These errors, for a route's `responses`; all in the one envelope."""
+    return {status: {"model": ErrorEnvelope, "description": _MEANINGS[status]} for status in statuses}
+
+
+COMMON_ERRORS = declared_errors(*_ALWAYS)
