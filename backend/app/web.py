@@ -23,7 +23,12 @@ from app.errors import ApiError, PayloadTooLarge
 log = structlog.get_logger()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
-_HTTP_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "PAYLOAD_TOO_LARGE", 415: "UNSUPPORTED_MEDIA_TYPE"}
+_HTTP_CODES = {
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    413: "PAYLOAD_TOO_LARGE",
+    415: "UNSUPPORTED_MEDIA_TYPE",
+}
 _HTTP_SENTENCES = {
     404: "There is nothing under this path.",
     405: "This path does not take this method; the Allow header names those it takes.",
@@ -166,14 +171,18 @@ async def _answer_api_error(request: Request, error: Exception) -> Response:
     if error.status >= 500:  # noqa: PLR2004
         log.warning("request.unavailable", exc_info=error)
     headers = {"Retry-After": "1"} if error.retryable else None
-    return error_response(request.state.request_id, error.status, error.code, error.message, error.details, headers)
+    return error_response(
+        request.state.request_id, error.status, error.code, error.message, error.details, headers
+    )
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     status = error.status_code
     if status == 400:  # noqa: PLR2004 - FastAPI's word for a body that it cannot read
-        return _schema_error(request, [{"field": "body", "rule": "json_invalid", "message": "The body is not valid JSON."}])
+        return _schema_error(
+            request, [{"field": "body", "rule": "json_invalid", "message": "The body is not valid JSON."}]
+        )
     code = _HTTP_CODES.get(status, "VALIDATION_ERROR")
     sentence = _HTTP_SENTENCES.get(status, "The request cannot be served.")
     return error_response(request.state.request_id, status, code, sentence, headers=error.headers)
@@ -185,7 +194,9 @@ async def _answer_validation_error(request: Request, error: Exception) -> Respon
 
 
 def _schema_error(request: Request, errors: list[dict[str, str]]) -> Response:
-    sentence = "The request does not have the required form: " + "; ".join(f"{e['field']}: {e['message']}" for e in errors[:3])
+    sentence = "The request does not have the required form: " + "; ".join(
+        f"{e['field']}: {e['message']}" for e in errors[:3]
+    )
     return error_response(request.state.request_id, 422, "VALIDATION_ERROR", sentence, {"errors": errors})
 
 

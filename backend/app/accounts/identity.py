@@ -23,7 +23,9 @@ DEV_ISSUER = "dev"
 _MAX_DEV_ID = 64
 _MAX_KNOWN = 10_000
 
-_dev_header = APIKeyHeader(name=DEV_HEADER, auto_error=False, description="1-64 printable characters; development only.")
+_dev_header = APIKeyHeader(
+    name=DEV_HEADER, auto_error=False, description="1-64 printable characters; development only."
+)
 
 
 class Identity:

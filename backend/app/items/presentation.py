@@ -64,7 +64,9 @@ def _spent(session: Session, ids: Sequence[str]) -> dict[str, Row[Any]]:
     return {row.item_id: row for row in rows}
 
 
-def _present_one(item: Item, links: Sequence[Tag], vocabulary: dict[str, Tag], spent: Row[Any] | None) -> ItemOut:
+def _present_one(
+    item: Item, links: Sequence[Tag], vocabulary: dict[str, Tag], spent: Row[Any] | None
+) -> ItemOut:
     enrichment = _enrichment(item, spent)
     return ItemOut.model_construct(
         id=item.id,
@@ -86,7 +88,9 @@ def _present_one(item: Item, links: Sequence[Tag], vocabulary: dict[str, Tag], s
 
 def _carried(item: Item, links: Sequence[Tag], vocabulary: dict[str, Tag]) -> list[ItemTagOut]:
     """The links and, before the confirmation, the proposals not rejected; in the order of names."""
-    carried = {tag.name_key: ItemTagOut.model_construct(id=tag.id, name=tag.name, color=tag.color) for tag in links}
+    carried = {
+        tag.name_key: ItemTagOut.model_construct(id=tag.id, name=tag.name, color=tag.color) for tag in links
+    }
     if item.confirmed_at is None:
         for entry in item.suggestions:
             key = name_key(entry["name"])
@@ -103,7 +107,10 @@ def _carried(item: Item, links: Sequence[Tag], vocabulary: dict[str, Tag]) -> li
 
 def _suggested(entry: dict[str, Any], vocabulary: dict[str, Tag]) -> SuggestedTagOut:
     return SuggestedTagOut.model_construct(
-        id=entry["id"], name=entry["name"], status=SuggestionStatus(entry["status"]), known=name_key(entry["name"]) in vocabulary
+        id=entry["id"],
+        name=entry["name"],
+        status=SuggestionStatus(entry["status"]),
+        known=name_key(entry["name"]) in vocabulary,
     )
 
 

@@ -51,7 +51,9 @@ def pending_items(session: Session, user_id: str, limit: int) -> tuple[Sequence[
     return items, total or 0
 
 
-def library_page(session: Session, user_id: str, *, words: str, tag: str | None, cursor: str | None, limit: int) -> Page:
+def library_page(
+    session: Session, user_id: str, *, words: str, tag: str | None, cursor: str | None, limit: int
+) -> Page:
     """Confirmed items, newest first, that hold `words` and carry `tag`."""
     query = _archived(user_id)
     if words:
@@ -83,7 +85,9 @@ def history_of(session: Session, item: Item) -> Sequence[ItemEvent]:
 
 def events_after(session: Session, user_id: str, after: tuple[int, int], limit: int) -> Sequence[ItemEvent]:
     """The person's journal past `(tx, seq)`, as far as no transaction that is still under way can add to it."""
-    query = select(ItemEvent).where(ItemEvent.user_id == user_id, tuple_(ItemEvent.tx, ItemEvent.seq) > tuple_(*after))
+    query = select(ItemEvent).where(
+        ItemEvent.user_id == user_id, tuple_(ItemEvent.tx, ItemEvent.seq) > tuple_(*after)
+    )
     if session.get_bind().dialect.name == "postgresql":
         query = query.where(text("item_events.tx < pg_snapshot_xmin(pg_current_snapshot())::text::bigint"))
     return session.scalars(query.order_by(ItemEvent.tx, ItemEvent.seq).limit(limit)).all()
@@ -108,7 +112,10 @@ def _carries(condition: ColumnElement[bool]) -> ColumnElement[bool]:
 def _holds(words: str) -> ColumnElement[bool]:
     """The words stand together in a text or a tag; wildcards in them are plain characters."""
     sought = name_key(words)
-    return or_(Item.search_text.contains(sought, autoescape=True), _carries(Tag.name_key.contains(sought, autoescape=True)))
+    return or_(
+        Item.search_text.contains(sought, autoescape=True),
+        _carries(Tag.name_key.contains(sought, autoescape=True)),
+    )
 
 
 def _page(session: Session, query: Select[tuple[Item]], cursor: str | None, limit: int) -> Page:

@@ -44,7 +44,11 @@ IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_lengt
 
 @router.post("", status_code=201, responses=declared_errors(400, 409))
 async def create_item(
-    body: ItemCreate, response: Response, user_id: CurrentUserId, database: DatabaseOf, idempotency_key: IdempotencyKey = None
+    body: ItemCreate,
+    response: Response,
+    user_id: CurrentUserId,
+    database: DatabaseOf,
+    idempotency_key: IdempotencyKey = None,
 ) -> ItemOut:
     """Capture a text; the answer does not wait for its enrichment."""
     created = await database.write(
@@ -79,13 +83,17 @@ async def change_items(body: BulkRequest, user_id: CurrentUserId, database: Data
     results: list[BulkResult] = []
     for start in range(0, len(ids), _BULK_SHARE):
         share = ids[start : start + _BULK_SHARE]
-        results += await database.write(lambda session, share=share: _change_each(session, user_id, body.action, share))
+        results += await database.write(
+            lambda session, share=share: _change_each(session, user_id, body.action, share)
+        )
     return BulkOut(results=results)
 
 
 @router.get("/{item_id}", responses=declared_errors(404))
 async def get_item(item_id: Id, user_id: CurrentUserId, database: DatabaseOf) -> ItemOut:
-    return await database.read(lambda session: present(session, [queries.own_item(session, user_id, item_id)])[0])
+    return await database.read(
+        lambda session: present(session, [queries.own_item(session, user_id, item_id)])[0]
+    )
 
 
 @router.patch("/{item_id}", responses=declared_errors(400, 404, 409))
@@ -125,7 +133,9 @@ async def library(
     """Confirmed items, newest first."""
 
     def read(session: Session) -> LibraryOut:
-        page = queries.library_page(session, user_id, words=q.strip(), tag=tag.strip(), cursor=cursor, limit=limit)
+        page = queries.library_page(
+            session, user_id, words=q.strip(), tag=tag.strip(), cursor=cursor, limit=limit
+        )
         return LibraryOut.model_construct(items=present(session, page.items), pagination=_pagination(page))
 
     return await database.read(read)
@@ -168,5 +178,7 @@ def _change_one(session: Session, user_id: str, action: str, item_id: str) -> Bu
                 item = service.change_item(session, user_id, item_id, ItemPatch(action=action))  # type: ignore[arg-type]
     except ApiError as error:
         details = dict(error.details) if error.details else None
-        return BulkResult(id=item_id, error=BulkError(code=error.code, message=error.message, details=details))
+        return BulkResult(
+            id=item_id, error=BulkError(code=error.code, message=error.message, details=details)
+        )
     return BulkResult(id=item_id, status=item.status)

@@ -43,7 +43,9 @@ class Created:
     replayed: bool = False
 
 
-def create_item(session: Session, user_id: str, request: ItemCreate, idempotency_key: str | None = None) -> Created:
+def create_item(
+    session: Session, user_id: str, request: ItemCreate, idempotency_key: str | None = None
+) -> Created:
     """Capture a text. Raises InvalidInput for a blank text or an unknown tag, DuplicateRequest for a reused key."""
     raw_text = request.raw_text.strip()
     if not raw_text:
@@ -155,7 +157,9 @@ def _edit(item: Item, patch: ItemPatch) -> dict[str, Any]:
 def _reach(item: Item) -> None:
     item.updated_at = utc_now()
     if item.status == ItemStatus.ARCHIVED:
-        item.search_text = name_key("\n".join(part for part in (item.title, item.summary, item.raw_text) if part))
+        item.search_text = name_key(
+            "\n".join(part for part in (item.title, item.summary, item.raw_text) if part)
+        )
 
 
 def _names_tags(patch: ItemPatch) -> bool:
@@ -177,7 +181,11 @@ def _new_item(user_id: str, raw_text: str, *, enrich: bool, tags: Sequence[Tag])
         item.status, item.enrichment_mode = ItemStatus.ENRICHING, EnrichmentMode.AI
         item.rank = fair_rank(Item.metadata.tables["items"], ItemStatus.ENRICHING, user_id)  # type: ignore[assignment]
         return item
-    item.status, item.enrichment_mode, item.source_type = ItemStatus.ARCHIVED, EnrichmentMode.MANUAL, SourceType.NOTE
+    item.status, item.enrichment_mode, item.source_type = (
+        ItemStatus.ARCHIVED,
+        EnrichmentMode.MANUAL,
+        SourceType.NOTE,
+    )
     item.title = raw_text.splitlines()[0].strip()[:MANUAL_TITLE_MAX_CHARS].rstrip()
     item.confirmed_at = now
     _reach(item)

@@ -101,7 +101,9 @@ def apply_tags(session: Session, item: Item, patch: ItemPatch) -> tuple[list[str
     return before, sorted(final.values())
 
 
-def _store(session: Session, item: Item, final: dict[str, str], accepted: dict[str, str], *, decided: bool) -> None:
+def _store(
+    session: Session, item: Item, final: dict[str, str], accepted: dict[str, str], *, decided: bool
+) -> None:
     """Split the final set into suggestions, which keep their own state, and links to the vocabulary."""
     suggestions = []
     for entry in item.suggestions:
@@ -134,7 +136,9 @@ def reopen_suggestions(session: Session, item: Item) -> None:
     own = [tag for tag in linked_tags(session, item.id) if tag.name_key not in proposed]
     link_tags(session, item.id, own)
     item.suggestions = [
-        {**entry, "status": SuggestionStatus.PENDING} if entry["status"] == SuggestionStatus.ACCEPTED else entry
+        {**entry, "status": SuggestionStatus.PENDING}
+        if entry["status"] == SuggestionStatus.ACCEPTED
+        else entry
         for entry in item.suggestions
     ]
 
