@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
+from app.accounts import profile_routes
 from app.accounts.identity import Identity
 from app.config import Settings, load_settings
 from app.database import Database
-from app.items import events_routes
+from app.items import events_routes, tag_routes
 from app.items import routes as items_routes
 from app.logs import configure_logs
 from app.migrations import migrate_in_thread
@@ -34,7 +35,14 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="LiteVault", version="0.1.0", lifespan=lifespan)
     install_error_handlers(app)
-    for router in (events_routes.router, items_routes.router, items_routes.library_router):
+    routers = (
+        events_routes.router,
+        items_routes.router,
+        items_routes.library_router,
+        tag_routes.router,
+        profile_routes.router,
+    )
+    for router in routers:
         app.include_router(router, prefix="/api/v1", responses=COMMON_ERRORS)
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(

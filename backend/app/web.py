@@ -5,13 +5,14 @@
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any
 
 import orjson
 import structlog
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, StringConstraints
 from pydantic.alias_generators import to_camel
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -42,6 +43,21 @@ class WireModel(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, from_attributes=True)
 
 
+def _no_nul(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("must not contain NUL characters")
+    return value
+
+
+def _wire_time(value: datetime) -> str:
+    return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+WireTime = Annotated[datetime, PlainSerializer(_wire_time, return_type=str)]
+Text = Annotated[str, AfterValidator(_no_nul)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_no_nul)]
+
+
 class ErrorBody(WireModel):
     code: str
     message: str
@@ -56,7 +72,7 @@ class ErrorEnvelope(WireModel):
 
 
 class RequestContext:
-    """The outermost layer: gives each request its id, on the answer and in every log line, and logs its end."""
+    """The outermost layer: a request's id, on the answer and in every log line, and a line at its end."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -120,8 +136,8 @@ class Guard:
 
         try:
             await self._app(scope, receive_bounded, send_noting)
-        except Exception as error:
-            log.error("request.failed", exc_info=error)
+        except Exception:
+            log.exception("request.failed")
             if begun:
                 raise  # the connection must break, or the client takes a part for the whole
             answer = error_response(scope["state"]["request_id"], 500, "INTERNAL_ERROR", ApiError.sentence)
@@ -152,6 +168,7 @@ def error_response(
     status: int,
     code: str,
     message: str,
+    *,
     details: Mapping[str, object] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
@@ -168,18 +185,23 @@ def install_error_handlers(app: FastAPI) -> None:
 
 async def _answer_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)  # noqa: S101 - Starlette looks handlers up by type
-    if error.status >= 500:  # noqa: PLR2004
+    if error.status >= 500:
         log.warning("request.unavailable", exc_info=error)
     headers = {"Retry-After": "1"} if error.retryable else None
     return error_response(
-        request.state.request_id, error.status, error.code, error.message, error.details, headers
+        request.state.request_id,
+        error.status,
+        error.code,
+        error.message,
+        details=error.details,
+        headers=headers,
     )
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     status = error.status_code
-    if status == 400:  # noqa: PLR2004 - FastAPI's word for a body that it cannot read
+    if status == 400:
         return _schema_error(
             request, [{"field": "body", "rule": "json_invalid", "message": "The body is not valid JSON."}]
         )
@@ -197,15 +219,21 @@ def _schema_error(request: Request, errors: list[dict[str, str]]) -> Response:
     sentence = "The request does not have the required form: " + "; ".join(
         f"{e['field']}: {e['message']}" for e in errors[:3]
     )
-    return error_response(request.state.request_id, 422, "VALIDATION_ERROR", sentence, {"errors": errors})
+    return error_response(
+        request.state.request_id, 422, "VALIDATION_ERROR", sentence, details={"errors": errors}
+    )
 
 
 def _complaint(entry: Mapping[str, Any]) -> dict[str, str]:
-    """Names the field and the rule; the value itself is never echoed, and pydantic's message for these rules holds none."""
+    """Names the field and the rule, never the value: pydantic's messages for the rules in use hold none."""
     if entry["type"] == "json_invalid":
         return {"field": "body", "rule": "json_invalid", "message": "The body is not valid JSON."}
     where = [str(part) for part in entry["loc"] if part not in ("body", "query", "path", "header")]
-    return {"field": ".".join(where) or "body", "rule": entry["type"], "message": entry["msg"]}
+    return {
+        "field": ".".join(where) or "body",
+        "rule": entry["type"],
+        "message": entry["msg"].removeprefix("Value error, "),
+    }
 
 
 async def _database_of(request: Request) -> Database:

@@ -1,7 +1,7 @@
 """Who is calling: from the headers of a request to the id of a user.
 
-Development knows a person by X-Dev-User-Id alone. API keys and JWT join here: each is one more way from a header to
-`(issuer, subject)`, and `user_id_for` does the rest.
+Development knows a person by X-Dev-User-Id alone. API keys and JWT join here: each is one more way from a
+header to `(issuer, subject)`, and `user_id_for` does the rest.
 """
 
 from typing import Annotated

@@ -4,7 +4,6 @@ Every change asks `item.next_status` first, moves the fence with its flush, and 
 """
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -24,7 +23,7 @@ from app.items.item import (
     SourceType,
     next_status,
 )
-from app.items.item_model import IdempotencyKey, Item, Tag
+from app.items.item_model import IdempotencyKey, Item
 from app.items.journal import CREATED, record
 from app.items.presentation import present, present_new
 from app.items.queries import own_item
@@ -46,7 +45,10 @@ class Created:
 def create_item(
     session: Session, user_id: str, request: ItemCreate, idempotency_key: str | None = None
 ) -> Created:
-    """Capture a text. Raises InvalidInput for a blank text or an unknown tag, DuplicateRequest for a reused key."""
+    """Capture a text; where the request does not say `enrich`, the person's preference does.
+
+    Raises InvalidInput for a blank text or an unknown tag, DuplicateRequest for a reused key.
+    """
     raw_text = request.raw_text.strip()
     if not raw_text:
         raise InvalidInput("rawText must not be blank.", {"field": "rawText"})
@@ -56,7 +58,7 @@ def create_item(
         if item_id is not None:
             return Created(present(session, [own_item(session, user_id, item_id)])[0], replayed=True)
     tags = owned_tags(session, user_id, request.tag_ids)
-    item = _new_item(user_id, raw_text, enrich=request.enrich, tags=tags)
+    item = _new_item(user_id, raw_text, enrich=request.enrich)
     session.add(item)
     session.flush()
     if tags:
@@ -104,7 +106,7 @@ def retry_item(session: Session, user_id: str, item_id: str) -> ItemOut:
     item.status = next_status(ItemStatus(was), Action.RETRY)
     item.enrichment_error = item.not_before = None
     item.attempt = item.deaths = 0
-    item.rank = fair_rank(Item.metadata.tables["items"], ItemStatus.ENRICHING, user_id)  # type: ignore[assignment]
+    item.rank = fair_rank(Item.metadata.tables["items"], ItemStatus.ENRICHING, user_id)
     item.updated_at = utc_now()
     record(session, item, Action.RETRY, from_status=was)
     session.flush()
@@ -167,7 +169,7 @@ def _names_tags(patch: ItemPatch) -> bool:
     return patch.tags is not None or any(ids)
 
 
-def _new_item(user_id: str, raw_text: str, *, enrich: bool, tags: Sequence[Tag]) -> Item:
+def _new_item(user_id: str, raw_text: str, *, enrich: bool) -> Item:
     now = utc_now()
     item = Item(
         user_id=user_id,
@@ -179,7 +181,7 @@ def _new_item(user_id: str, raw_text: str, *, enrich: bool, tags: Sequence[Tag])
     )
     if enrich:
         item.status, item.enrichment_mode = ItemStatus.ENRICHING, EnrichmentMode.AI
-        item.rank = fair_rank(Item.metadata.tables["items"], ItemStatus.ENRICHING, user_id)  # type: ignore[assignment]
+        item.rank = fair_rank(Item.metadata.tables["items"], ItemStatus.ENRICHING, user_id)
         return item
     item.status, item.enrichment_mode, item.source_type = (
         ItemStatus.ARCHIVED,
