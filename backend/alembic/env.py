@@ -6,12 +6,13 @@
 import asyncio
 
 from alembic import context
-from app.config import load_settings
-from app.database import sqlite_writer_engine
-from app.models import metadata
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
+
+from app.config import load_settings
+from app.database import sqlite_writer_engine
+from app.models import metadata
 
 _LOCK = 7_316_294  # any number, as long as all processes take the same one
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.errors import StartRefused
+from app.errors import StartRefused, llm_errors
 
 _BACKEND = Path(__file__).resolve().parents[1]
 _CHECKOUT = _BACKEND.parent if (_BACKEND.parent / "pyproject.toml").is_file() else None
@@ -66,6 +66,13 @@ class LLMSettings(BaseSettings):
     stub_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = 0
     stub_failure: str | None = None
     stub_failure_rate: Annotated[float, Field(ge=0, le=1)] = 1
+
+    @field_validator("stub_failure")
+    @classmethod
+    def _known_failure(cls, code: str | None) -> str | None:
+        if code is not None and code not in llm_errors():
+            raise ValueError(f"must be one of {', '.join(sorted(llm_errors()))}")
+        return code
 
     @property
     def models(self) -> list[str]:

@@ -14,9 +14,10 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
+import asyncpg
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Engine, MetaData, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -69,7 +70,7 @@ class UtcDateTime(TypeDecorator[datetime]):
             return value
         return value.astimezone(UTC).replace(tzinfo=None)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -81,11 +82,16 @@ class PicoUsd(TypeDecorator[Decimal]):
     impl = BigInteger
     cache_ok = True
 
-    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> int | None:
-        return None if value is None else int((value * _PICO).to_integral_value(rounding=ROUND_HALF_EVEN))
+    def process_bind_param(self, value: Decimal | None, _dialect: Dialect) -> int | None:
+        return to_pico(value)
 
-    def process_result_value(self, value: int | None, dialect: Dialect) -> Decimal | None:
+    def process_result_value(self, value: int | None, _dialect: Dialect) -> Decimal | None:
         return None if value is None else Decimal(value) / _PICO
+
+
+def to_pico(usd: Decimal | None) -> int | None:
+    """As `PicoUsd` stores it; null stays null."""
+    return None if usd is None else int((usd * _PICO).to_integral_value(rounding=ROUND_HALF_EVEN))
 
 
 def new_id() -> str:
@@ -175,14 +181,17 @@ class Database:
         task.add_done_callback(self._under_way.discard)
         try:
             return await asyncio.shield(task)
-        except (OperationalError, InterfaceError, PoolTimeoutError, OSError) as error:
-            raise ServiceUnavailable from error
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise ServiceUnavailable from error
+        except _CALLERS_FAULT:
             raise
+        except _UNAVAILABLE as error:
+            raise ServiceUnavailable from error
 
 
+# What the statement or its values are to blame for; every other fault of a database means that it cannot be used now:
+# away, full, read-only, out of connections, too slow, or deadlocked.
+_CALLERS_FAULT = (IntegrityError, DataError, ProgrammingError)
+# asyncpg's own errors arrive unwrapped when a connection cannot be made.
+_UNAVAILABLE = (DBAPIError, PoolTimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 _NOTIFY = text("SELECT pg_notify(:channel, :payload)")
 
 

@@ -129,18 +129,32 @@ class Remedy(StrEnum):
 
 
 class LLMError(LiteVaultError):
-    """A model call failed. `family` is one of the three codes that existing clients know."""
+    """A model call failed. `family` is one of the three codes that existing clients know.
+
+    `max_attempts` bounds the attempts on one row below the worker's own limit, where each may cost money.
+    """
 
     code = "LLM_API_ERROR"
     family: ClassVar[str] = "LLM_API_ERROR"
-    remedy: ClassVar[Remedy] = Remedy.FAIL
+    # Of the class, unless the one who raises knows better: the same 401 fails the item that met it first and makes
+    # the items after it wait.
+    remedy: Remedy = Remedy.FAIL
+    max_attempts: ClassVar[int | None] = None
     sentence: ClassVar[str] = "The model could not be used."
     next_step: ClassVar[str] = "Retry the item; if it fails again, tell the operator."
 
-    def __init__(self, *, http_status: int | None = None, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        http_status: int | None = None,
+        retry_after_seconds: float | None = None,
+        remedy: Remedy | None = None,
+    ) -> None:
         super().__init__(self.sentence)
         self.http_status = http_status
         self.retry_after_seconds = retry_after_seconds
+        if remedy is not None:
+            self.remedy = remedy
 
     def explain(self) -> str:
         """One sentence for a person: ours alone, with the HTTP status as the only fact from outside."""
@@ -149,7 +163,7 @@ class LLMError(LiteVaultError):
 
 class LLMTimeout(LLMError):
     code = family = "LLM_TIMEOUT"
-    remedy, retryable = Remedy.RETRY, True
+    remedy, retryable, max_attempts = Remedy.RETRY, True, 2
     sentence = "The model did not answer in time."
     next_step = "Retry the item; if this goes on, raise LITEVAULT_LLM_TIMEOUT_SECONDS or choose a faster model."
 

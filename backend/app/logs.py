@@ -25,7 +25,9 @@ def configure_logs(level: str, form: str) -> None:
         _place_without_message,
     ]
     renderer: Processor = (
-        structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -50,7 +52,7 @@ def configure_logs(level: str, form: str) -> None:
 
 
 def silence_vendors() -> None:
-    """Switch off loggers that write keys, prompts and answers; called again after a vendor's import re-enabled its own."""
+    """Switch off loggers that write keys, prompts and answers; again after a vendor's import has set up its own."""
     for name in _SILENT:
         logger = logging.getLogger(name)
         logger.handlers = []
@@ -59,8 +61,11 @@ def silence_vendors() -> None:
 
 
 def describe_exception(error: BaseException) -> dict[str, Any]:
-    """The types in the chain of an exception and the places it passed, without any message: those may hold a person's text."""
-    types, cause = [], error
+    """The types in the chain of an exception and the places it passed, without messages: they may hold a text."""
+    types: list[str] = []
+    cause: BaseException | None = error
+    while isinstance(error, BaseExceptionGroup):
+        error = cause = error.exceptions[0]
     while cause is not None and len(types) < _FRAMES:
         types.append(type(cause).__name__)
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)

@@ -2,38 +2,36 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
+from app import health
 from app.accounts import profile_routes
 from app.accounts.identity import Identity
 from app.config import Settings, load_settings
 from app.database import Database
+from app.enrichment.lane import EnrichmentLane
+from app.enrichment.providers import build_provider
 from app.items import events_routes, tag_routes
 from app.items import routes as items_routes
 from app.logs import configure_logs
 from app.migrations import migrate_in_thread
+from app.newswire import Newswire
+from app.shutdown import on_stop_signal
 from app.web import COMMON_ERRORS, Guard, RequestContext, install_error_handlers
+from app.worker.crew import Crew
+from app.worker.retry import RetryPolicy
+from app.worker.worker import WorkerSettings
 
 _EXPOSED = ["X-Request-Id", "ETag", "Idempotency-Replayed", "Retry-After", "RateLimit", "RateLimit-Policy"]
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The application for these settings; nothing is opened before its lifespan starts."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await migrate_in_thread(settings.resolved_database_url)
-        database = Database(settings.resolved_database_url)
-        await database.start()
-        app.state.database = database
-        app.state.identity = Identity(database, dev_auth=settings.dev_auth_allowed)
-        yield
-        database.noticeboard.close()
-        await database.close()
-
-    app = FastAPI(title="LiteVault", version="0.1.0", lifespan=lifespan)
+    app = FastAPI(title="LiteVault", version="0.1.0", lifespan=partial(_lifespan, settings))
     install_error_handlers(app)
     routers = (
         events_routes.router,
@@ -44,6 +42,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     for router in routers:
         app.include_router(router, prefix="/api/v1", responses=COMMON_ERRORS)
+    for prefix in ("", "/api/v1"):
+        app.include_router(health.router, prefix=prefix)
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(
         CORSMiddleware,
@@ -54,6 +54,69 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.add_middleware(RequestContext)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
+    await migrate_in_thread(settings.resolved_database_url)
+    async with running(settings, with_worker=settings.worker_enabled) as process:
+        app.state.database = process.database
+        app.state.crew = process.crew
+        app.state.identity = Identity(process.database, dev_auth=settings.dev_auth_allowed)
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What runs in this process beneath the web."""
+
+    database: Database
+    crew: Crew | None
+
+
+@asynccontextmanager
+async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Process]:
+    """The database, the newswire and, where wanted, the workers; drained and closed at the end or on a signal."""
+    database = Database(settings.resolved_database_url)
+    await database.start()
+    newswire = Newswire(database)
+    newswire.start()
+    crew = Crew(database, [_enrichment_lane(settings)], _worker_settings(settings)) if with_worker else None
+
+    def stop(signals: int = 1) -> None:
+        database.noticeboard.close()
+        if crew is not None:
+            crew.stop(at_once=signals > 1)
+
+    with on_stop_signal(stop):
+        if crew is not None:
+            crew.start()
+        try:
+            yield Process(database, crew)
+        finally:
+            stop()
+            if crew is not None:
+                await crew.wait_stopped()
+            await newswire.close()
+            await database.close()
+
+
+def _enrichment_lane(settings: Settings) -> EnrichmentLane:
+    return EnrichmentLane(build_provider(settings.llm), settings.llm)
+
+
+def _worker_settings(settings: Settings) -> WorkerSettings:
+    retry = RetryPolicy(
+        max_attempts=settings.worker_max_attempts,
+        backoff_seconds=settings.worker_backoff_seconds,
+        backoff_max_seconds=settings.worker_backoff_max_seconds,
+    )
+    return WorkerSettings(
+        lease_seconds=settings.worker_lease_seconds,
+        poll_seconds=settings.worker_poll_seconds,
+        drain_seconds=settings.worker_drain_seconds,
+        retry=retry,
+    )
 
 
 def __getattr__(name: str) -> FastAPI:

@@ -219,9 +219,7 @@ def _schema_error(request: Request, errors: list[dict[str, str]]) -> Response:
     sentence = "The request does not have the required form: " + "; ".join(
         f"{e['field']}: {e['message']}" for e in errors[:3]
     )
-    return error_response(
-        request.state.request_id, 422, "VALIDATION_ERROR", sentence, details={"errors": errors}
-    )
+    return error_response(request.state.request_id, 422, "VALIDATION_ERROR", sentence, details={"errors": errors})
 
 
 def _complaint(entry: Mapping[str, Any]) -> dict[str, str]:

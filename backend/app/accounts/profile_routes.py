@@ -29,9 +29,7 @@ async def change_profile(body: ProfilePatch, user_id: CurrentUserId, database: D
 
 
 @router.patch("/preferences")
-async def change_preferences(
-    body: PreferencesPatch, user_id: CurrentUserId, database: DatabaseOf
-) -> ProfileOut:
+async def change_preferences(body: PreferencesPatch, user_id: CurrentUserId, database: DatabaseOf) -> ProfileOut:
     """Change how LiteVault works for the person."""
     return await database.write(partial(_change, user_id=user_id, values=body.model_dump(exclude_none=True)))
 

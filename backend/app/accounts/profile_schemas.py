@@ -66,9 +66,7 @@ class ProfilePatch(WireModel):
     display_name: Annotated[Text, Field(max_length=100)] | None = None
     nickname: Annotated[Text, Field(max_length=50)] | None = None
     avatar_url: (
-        Annotated[
-            Text, Field(max_length=2000, json_schema_extra={"format": "uri"}), AfterValidator(_is_web_address)
-        ]
+        Annotated[Text, Field(max_length=2000, json_schema_extra={"format": "uri"}), AfterValidator(_is_web_address)]
         | None
     ) = None
     bio: Annotated[Text, Field(max_length=500)] | None = None
@@ -81,9 +79,7 @@ class PreferencesPatch(WireModel):
     """
 
     default_language: (
-        Annotated[
-            str, Field(max_length=35, pattern=_LANGUAGE, description="As in BCP 47: de, pt-BR, zh-Hant-TW.")
-        ]
+        Annotated[str, Field(max_length=35, pattern=_LANGUAGE, description="As in BCP 47: de, pt-BR, zh-Hant-TW.")]
         | None
     ) = None
     timezone: Annotated[Text, Field(max_length=64), AfterValidator(_is_zone)] | None = None

@@ -1,6 +1,7 @@
 """What the worker needs of an enrichment provider, and how a provider finds the others.
 
-To add one: a module with a class that has this method, and a line in `enrichment/lane.py:build_provider`.
+To add one: a module with a class that has these methods, and a line in
+`enrichment/providers.py:build_provider`.
 """
 
 from typing import Protocol
@@ -16,8 +17,8 @@ class EnrichmentProvider(Protocol):
         """The enrichment of `text`.
 
         Opens an attempt in `attempts` before each upstream call and closes it after. Raises an `LLMError`
-        when no model gave a valid answer and `LeaseLost` when the row is no longer ours; on cancellation the
-        upstream call is dropped.
+        when no model gave a valid answer, whose `remedy` and `retry_after_seconds` say what to do about this
+        item, and `LeaseLost` when the row is no longer ours; on cancellation the upstream call is dropped.
         """
         ...
 
@@ -26,3 +27,11 @@ class EnrichmentProvider(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+    def allowance(self) -> int:
+        """How many items may be taken for it now; 0 while no model of its plan may be asked."""
+        ...
+
+    def seconds_until_open(self) -> float:
+        """How long an allowance of 0 lasts at least; 0 when it lasts until a probe under way has ended."""
+        ...

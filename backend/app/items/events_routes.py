@@ -53,9 +53,7 @@ async def item_events(
     user_id: CurrentUserId, database: DatabaseOf, after: Annotated[Place | None, Depends(_last_event_id)]
 ) -> AsyncIterator[ServerSentEvent]:
     """Each change of an item as it is committed; `Last-Event-ID` resumes without a gap."""
-    place = (
-        after if after is not None else await database.read(lambda session: newest_event(session, user_id))
-    )
+    place = after if after is not None else await database.read(lambda session: newest_event(session, user_id))
     async with _Listener(database.noticeboard, user_id) as listener:
         while not database.noticeboard.closed:
             events = await database.read(partial(events_after, user_id=user_id, after=place, limit=_PAGE))

@@ -46,9 +46,7 @@ class Item(WorkColumns, Base):
     summary: Mapped[str | None] = mapped_column(String(500))
     source_type: Mapped[str | None] = mapped_column(String(10))
     enrichment_mode: Mapped[str] = mapped_column(String(10))
-    suggestions: Mapped[list[dict[str, Any]]] = mapped_column(
-        JsonColumn, default=list, server_default=text("'[]'")
-    )
+    suggestions: Mapped[list[dict[str, Any]]] = mapped_column(JsonColumn, default=list, server_default=text("'[]'"))
     enrichment: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
     enrichment_error: Mapped[str | None] = mapped_column(String(500))
     search_text: Mapped[str | None] = mapped_column(Text)
@@ -58,9 +56,7 @@ class Item(WorkColumns, Base):
 
     __table_args__ = (
         CheckConstraint(f"status IN ({', '.join(repr(str(s)) for s in ItemStatus)})", name="status"),
-        CheckConstraint(
-            f"enrichment_mode IN ({', '.join(repr(str(m)) for m in EnrichmentMode)})", name="mode"
-        ),
+        CheckConstraint(f"enrichment_mode IN ({', '.join(repr(str(m)) for m in EnrichmentMode)})", name="mode"),
         CheckConstraint("(lease_owner IS NULL) = (lease_until IS NULL)", name="lease"),
         *work_indexes("items", ItemStatus.ENRICHING),
         Index(

@@ -87,9 +87,7 @@ def _present_one(item: Item, links: Sequence[Tag], vocabulary: dict[str, Tag], s
 
 def _carried(item: Item, links: Sequence[Tag], vocabulary: dict[str, Tag]) -> list[ItemTagOut]:
     """The links and, before the confirmation, the proposals not rejected; in the order of names."""
-    carried = {
-        tag.name_key: ItemTagOut.model_construct(id=tag.id, name=tag.name, color=tag.color) for tag in links
-    }
+    carried = {tag.name_key: ItemTagOut.model_construct(id=tag.id, name=tag.name, color=tag.color) for tag in links}
     if item.confirmed_at is None:
         for entry in item.suggestions:
             key = name_key(entry["name"])

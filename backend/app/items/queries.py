@@ -86,9 +86,7 @@ def history_of(session: Session, item: Item) -> Sequence[ItemEvent]:
 
 def events_after(session: Session, user_id: str, after: tuple[int, int], limit: int) -> Sequence[ItemEvent]:
     """The person's journal past `(tx, seq)`, as far as no transaction still under way can add to it."""
-    query = select(ItemEvent).where(
-        ItemEvent.user_id == user_id, tuple_(ItemEvent.tx, ItemEvent.seq) > tuple_(*after)
-    )
+    query = select(ItemEvent).where(ItemEvent.user_id == user_id, tuple_(ItemEvent.tx, ItemEvent.seq) > tuple_(*after))
     if session.get_bind().dialect.name == "postgresql":
         query = query.where(text("item_events.tx < pg_snapshot_xmin(pg_current_snapshot())::text::bigint"))
     return session.scalars(query.order_by(ItemEvent.tx, ItemEvent.seq).limit(limit)).all()

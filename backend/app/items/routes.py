@@ -94,9 +94,7 @@ async def change_items(body: BulkRequest, user_id: CurrentUserId, database: Data
 
 @router.get("/{item_id}", responses=declared_errors(404))
 async def get_item(item_id: Id, user_id: CurrentUserId, database: DatabaseOf) -> ItemOut:
-    return await database.read(
-        lambda session: present(session, [queries.own_item(session, user_id, item_id)])[0]
-    )
+    return await database.read(lambda session: present(session, [queries.own_item(session, user_id, item_id)])[0])
 
 
 @router.patch("/{item_id}", responses=declared_errors(400, 404, 409))
@@ -137,9 +135,7 @@ async def library(
     """Confirmed items, newest first."""
 
     def read(session: Session) -> LibraryOut:
-        page = queries.library_page(
-            session, user_id, words=q.strip(), tag=tag.strip(), cursor=cursor, limit=limit
-        )
+        page = queries.library_page(session, user_id, words=q.strip(), tag=tag.strip(), cursor=cursor, limit=limit)
         return LibraryOut.model_construct(items=present(session, page.items), pagination=_pagination(page))
 
     return await database.read(read)
@@ -188,7 +184,5 @@ def _change_one(session: Session, user_id: str, action: BulkAction, item_id: str
                 item = service.change_item(session, user_id, item_id, ItemPatch(action=action))
     except ApiError as error:
         details = dict(error.details) if error.details else None
-        return BulkResult(
-            id=item_id, error=BulkError(code=error.code, message=error.message, details=details)
-        )
+        return BulkResult(id=item_id, error=BulkError(code=error.code, message=error.message, details=details))
     return BulkResult(id=item_id, status=item.status)

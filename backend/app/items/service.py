@@ -42,9 +42,7 @@ class Created:
     replayed: bool = False
 
 
-def create_item(
-    session: Session, user_id: str, request: ItemCreate, idempotency_key: str | None = None
-) -> Created:
+def create_item(session: Session, user_id: str, request: ItemCreate, idempotency_key: str | None = None) -> Created:
     """Capture a text; where the request does not say `enrich`, the person's preference does.
 
     Raises InvalidInput for a blank text or an unknown tag, DuplicateRequest for a reused key.
@@ -159,9 +157,7 @@ def _edit(item: Item, patch: ItemPatch) -> dict[str, Any]:
 def _reach(item: Item) -> None:
     item.updated_at = utc_now()
     if item.status == ItemStatus.ARCHIVED:
-        item.search_text = name_key(
-            "\n".join(part for part in (item.title, item.summary, item.raw_text) if part)
-        )
+        item.search_text = name_key("\n".join(part for part in (item.title, item.summary, item.raw_text) if part))
 
 
 def _names_tags(patch: ItemPatch) -> bool:

@@ -43,9 +43,7 @@ async def list_tags(
     status_code=201,
     responses={200: {"model": TagOut, "description": "The tag was there already."}, **declared_errors(400)},
 )
-async def create_tag(
-    body: TagCreate, response: Response, user_id: CurrentUserId, database: DatabaseOf
-) -> TagOut:
+async def create_tag(body: TagCreate, response: Response, user_id: CurrentUserId, database: DatabaseOf) -> TagOut:
     """201 for a tag that is new or came back, 200 for one that was there, in whatever case it is written."""
     tag, is_new = await database.write(partial(tag_service.create_tag, user_id=user_id, request=body))
     if not is_new:

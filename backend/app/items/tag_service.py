@@ -106,9 +106,7 @@ def merge_tags(session: Session, user_id: str, source_ids: Sequence[str], target
     lock_vocabulary(session, user_id, alone=True)
     tags = {
         tag.id: tag
-        for tag in session.scalars(
-            select(Tag).where(Tag.user_id == user_id, Tag.id.in_(wanted | {target_id}))
-        )
+        for tag in session.scalars(select(Tag).where(Tag.user_id == user_id, Tag.id.in_(wanted | {target_id})))
     }
     target = tags.pop(target_id, None)
     if target is None or target.deleted_at is not None:
@@ -128,9 +126,7 @@ def merge_tags(session: Session, user_id: str, source_ids: Sequence[str], target
 
 def _rename(session: Session, tag: Tag, name: str) -> None:
     key = name_key(name)
-    holder = session.scalar(
-        select(Tag).where(Tag.user_id == tag.user_id, Tag.name_key == key, Tag.id != tag.id)
-    )
+    holder = session.scalar(select(Tag).where(Tag.user_id == tag.user_id, Tag.name_key == key, Tag.id != tag.id))
     if holder is not None:
         if holder.deleted_at is None:
             raise TagExists

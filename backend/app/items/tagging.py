@@ -89,9 +89,7 @@ def ensure_tags(session: Session, user_id: str, names: Iterable[str]) -> list[Ta
         }
         for key, name in sorted(wanted.items())  # one order for all writers, or two of them could deadlock
     ]
-    deleted = select(Tag.id).where(
-        Tag.user_id == user_id, Tag.name_key.in_(list(wanted)), Tag.deleted_at.is_not(None)
-    )
+    deleted = select(Tag.id).where(Tag.user_id == user_id, Tag.name_key.in_(list(wanted)), Tag.deleted_at.is_not(None))
     session.execute(delete(ItemTag).where(ItemTag.tag_id.in_(deleted)))
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     revived = {"deleted_at": None}
@@ -111,9 +109,7 @@ def link_tags(session: Session, item_id: str, tags: Sequence[Tag]) -> None:
     wanted = {tag.id for tag in tags}
     linked = set(session.scalars(select(ItemTag.tag_id).where(ItemTag.item_id == item_id)))
     if linked - wanted:
-        session.execute(
-            delete(ItemTag).where(ItemTag.item_id == item_id, ItemTag.tag_id.in_(linked - wanted))
-        )
+        session.execute(delete(ItemTag).where(ItemTag.item_id == item_id, ItemTag.tag_id.in_(linked - wanted)))
     session.add_all(ItemTag(item_id=item_id, tag_id=tag_id) for tag_id in sorted(wanted - linked))
 
 
@@ -139,9 +135,7 @@ def apply_tags(session: Session, item: Item, patch: ItemPatch) -> tuple[list[str
     return before, sorted(final.values())
 
 
-def _store(
-    session: Session, item: Item, final: dict[str, str], accepted: dict[str, str], *, decided: bool
-) -> None:
+def _store(session: Session, item: Item, final: dict[str, str], accepted: dict[str, str], *, decided: bool) -> None:
     """Split the final set into suggestions, which keep their own state, and links to the vocabulary."""
     suggestions = []
     for entry in item.suggestions:
@@ -174,9 +168,7 @@ def reopen_suggestions(session: Session, item: Item) -> None:
     own = [tag for tag in linked_tags(session, item.id) if tag.name_key not in proposed]
     link_tags(session, item.id, own)
     item.suggestions = [
-        {**entry, "status": SuggestionStatus.PENDING}
-        if entry["status"] == SuggestionStatus.ACCEPTED
-        else entry
+        {**entry, "status": SuggestionStatus.PENDING} if entry["status"] == SuggestionStatus.ACCEPTED else entry
         for entry in item.suggestions
     ]
 

@@ -1,4 +1,4 @@
-"""The books as they are stored: one row for every upstream call, written before it leaves, settled once, never deleted."""
+"""The books as they are stored: one row for every upstream call, written before it leaves, settled once, kept."""
 
 from datetime import datetime
 from decimal import Decimal

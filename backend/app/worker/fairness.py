@@ -4,7 +4,7 @@ Start-time fair queueing: a new row is placed at the head of the queue or behind
 is later. With nothing waiting, the rows in work tell how far the queue has come.
 """
 
-from sqlalchemy import ScalarSelect, Table, func, literal_column, select, text, union_all
+from sqlalchemy import ColumnElement, ScalarSelect, Table, func, literal_column, select, text, union_all
 
 
 def fair_rank(table: Table, working_status: str, user_id: str) -> ScalarSelect[int]:
@@ -15,7 +15,7 @@ def fair_rank(table: Table, working_status: str, user_id: str) -> ScalarSelect[i
     head = waiting.order_by(rank, table.c.created_at, table.c.id).limit(1).scalar_subquery()
     in_work = select(func.max(rank)).where(working, table.c.lease_owner.is_not(None)).scalar_subquery()
     own = select(rank).where(working, table.c.user_id == user_id).order_by(rank.desc()).limit(1).scalar_subquery()
-    zero = literal_column("0")
+    zero: ColumnElement[int] = literal_column("0")
     candidates = union_all(
         select(func.coalesce(head, in_work, zero).label("rank")), select(func.coalesce(own + 1, zero).label("rank"))
     ).subquery()

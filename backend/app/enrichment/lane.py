@@ -1,0 +1,108 @@
+"""Enrichment as a lane of the worker: which columns an item gets when its enrichment ends, and its provider."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from sqlalchemy import Table, insert
+from sqlalchemy.orm import Session
+
+from app.announcements import news_of
+from app.clock import utc_now
+from app.config import LLMSettings
+from app.database import new_id
+from app.enrichment.provider_interface import EnrichmentProvider
+from app.enrichment.schemas import EnrichmentResult
+from app.errors import LLMError
+from app.items.item import Action, Actor, ItemStatus, SuggestionStatus, next_status
+from app.items.item_model import Item, ItemEvent
+from app.llm.attempts import AttemptRecorder
+from app.worker.lane import Ended, Work, WorkTable
+
+_DEADLINE_MARGIN_SECONDS = 10
+_ACTIONS = {ItemStatus(next_status(ItemStatus.ENRICHING, action)): action for action in (Action.FINISH, Action.FAIL)}
+
+
+class EnrichmentLane:
+    """Items in ENRICHING, worked by an enrichment provider."""
+
+    name = "enrichment"
+    work_table = WorkTable(
+        table=cast("Table", Item.__table__),
+        working=ItemStatus.ENRICHING,
+        failed=ItemStatus.FAILED,
+        payload=("raw_text",),
+        results={
+            "title": "text",
+            "summary": "text",
+            "source_type": "text",
+            "suggestions": "jsonb",
+            "enrichment": "jsonb",
+            "enrichment_error": "text",
+        },
+        error="enrichment_error",
+        kept=frozenset({"title", "summary"}),
+    )
+
+    def __init__(self, provider: EnrichmentProvider, settings: LLMSettings) -> None:
+        self._provider = provider
+        self._is_open = settings.enabled or settings.disabled_mode == "stub"
+        self.slots = settings.concurrency
+        self.deadline_seconds = settings.timeout_seconds + _DEADLINE_MARGIN_SECONDS
+
+    async def start(self) -> None:
+        await self._provider.start()
+
+    async def close(self) -> None:
+        await self._provider.close()
+
+    def allowance(self, free: int) -> int:
+        return min(free, self._provider.allowance()) if self._is_open else 0
+
+    def seconds_until_open(self) -> float:
+        return self._provider.seconds_until_open() if self._is_open else 0.0
+
+    async def run(self, work: Work, attempts: AttemptRecorder) -> Mapping[str, Any]:
+        result = await self._provider.enrich_item(work.payload["raw_text"], attempts=attempts)
+        return _columns(result)
+
+    def failure(self, error: LLMError) -> Mapping[str, Any]:
+        return {
+            "status": next_status(ItemStatus.ENRICHING, Action.FAIL),
+            "suggestions": [],
+            "enrichment_error": f"{error.code}: {error.explain()}"[:500],
+        }
+
+    def record_ended(self, session: Session, ended: Sequence[Ended]) -> None:
+        now = utc_now()
+        rows = [
+            {
+                "item_id": row.id,
+                "user_id": row.user_id,
+                "action": _ACTIONS[ItemStatus(row.status)],
+                "actor": Actor.WORKER,
+                "from_status": ItemStatus.ENRICHING,
+                "status": row.status,
+                "at": now,
+            }
+            for row in ended
+        ]
+        session.execute(insert(ItemEvent), rows)
+        news_of(session).users.update(row.user_id for row in ended)
+
+
+def _columns(result: EnrichmentResult) -> Mapping[str, Any]:
+    content = result.content
+    return {
+        "status": next_status(ItemStatus.ENRICHING, Action.FINISH),
+        "title": content.title,
+        "summary": content.summary,
+        "source_type": content.source_type,
+        "suggestions": [{"id": new_id(), "name": tag, "status": SuggestionStatus.PENDING} for tag in content.tags],
+        "enrichment": {
+            "provider": result.provider,
+            "model": result.model,
+            "promptVersion": result.prompt_version,
+            "coverage": result.coverage,
+            "cached": result.cached,
+        },
+    }

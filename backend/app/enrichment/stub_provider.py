@@ -1,0 +1,79 @@
+"""The provider that needs no key and no network: the same text always gives the same enrichment.
+
+For a first look, for tests and for development. By settings it is slow, or fails with any code that an item
+can fail with, so that each of them can be seen on a running server.
+"""
+
+from decimal import Decimal
+from hashlib import sha256
+
+from app import clock
+from app.config import LLMSettings
+from app.enrichment.prompts import PROMPT_VERSION
+from app.enrichment.schemas import EnrichmentResult, EnrichmentSchema
+from app.enrichment.stub_text import enrichment_of
+from app.errors import LLMError, LLMInvalidAnswer, Remedy, llm_errors
+from app.llm.attempts import UNRECORDED, Attempt, AttemptOutcome, AttemptRecorder, Usage
+from app.llm.gate import UNLIMITED
+
+_NAME = "stub"
+
+
+class StubProvider:
+    """An `EnrichmentProvider` that makes its answers up from the text."""
+
+    def __init__(self, settings: LLMSettings) -> None:
+        self._delay_seconds = settings.stub_delay_seconds
+        self._failure = llm_errors()[settings.stub_failure] if settings.stub_failure else None
+        self._failure_rate = settings.stub_failure_rate
+
+    async def start(self) -> None:
+        """Nothing to get ready."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    def allowance(self) -> int:
+        return UNLIMITED
+
+    def seconds_until_open(self) -> float:
+        return 0.0
+
+    async def enrich_item(self, text: str, *, attempts: AttemptRecorder = UNRECORDED) -> EnrichmentResult:
+        attempt = await attempts.open(provider=_NAME, model=_NAME)
+        # CANCELLED unless the end is reached: a cancellation during the delay leaves by the same door.
+        outcome, usage, error_code = AttemptOutcome.CANCELLED, None, None
+        try:
+            if self._delay_seconds:
+                await clock.sleep(self._delay_seconds)
+            fault = self._fault_for(text)
+            if fault is not None:
+                is_invalid = isinstance(fault, LLMInvalidAnswer)
+                outcome = AttemptOutcome.INVALID if is_invalid else AttemptOutcome.ERROR
+                error_code = fault.code
+                raise fault
+            content = enrichment_of(text)
+            outcome, usage = AttemptOutcome.OK, _usage(text, content)
+        finally:
+            attempt.settle(outcome, usage=usage, error_code=error_code)
+            attempts.close(attempt)
+        return EnrichmentResult(content=content, provider=_NAME, model=_NAME, prompt_version=PROMPT_VERSION)
+
+    def _fault_for(self, text: str) -> LLMError | None:
+        """The fault that this text meets. Never one that waits: it would hide the code one wants to see."""
+        if self._failure is None or _share(text) >= self._failure_rate:
+            return None
+        kind = self._failure
+        return kind(remedy=Remedy.FAIL if kind.remedy is Remedy.WAIT else None)
+
+
+def _usage(text: str, content: EnrichmentSchema) -> Usage:
+    """Words for tokens, at a price that is known to be nothing."""
+    answer = [content.title, content.summary, *content.tags]
+    return Usage(len(text.split()), sum(len(part.split()) for part in answer), Decimal(0), Decimal(0))
+
+
+def _share(text: str) -> float:
+    """Where the text lies between 0 and 1; evenly spread over texts, the same for the same text."""
+    digest = sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:7]) / 256**7

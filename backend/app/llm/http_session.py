@@ -1,0 +1,31 @@
+"""The HTTP session that all calls share."""
+
+from typing import Any
+
+from app.llm.starts import request_has_left
+
+# A model that answers with more than this does not answer us. An answer sent in chunks does not say its
+# length: the deadline alone bounds that one.
+_LARGEST_ANSWER_BYTES = 8_000_000
+
+
+def http_session() -> Any:  # noqa: ANN401 - aiohttp.ClientSession
+    """Ours, so that it is closed with us, has room for every call, and tells when a request leaves."""
+    import aiohttp  # noqa: PLC0415 - with litellm
+
+    class BoundedResponse(aiohttp.ClientResponse):
+        async def start(self, connection: Any) -> aiohttp.ClientResponse:  # noqa: ANN401 - aiohttp's Connection
+            response = await super().start(connection)
+            if (self.content_length or 0) > _LARGEST_ANSWER_BYTES:
+                self.close()
+                raise aiohttp.ClientPayloadError("the answer is too large")
+            return response
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(request_has_left)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=120, ttl_dns_cache=300),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        response_class=BoundedResponse,
+        trace_configs=[trace],
+    )

@@ -1,0 +1,89 @@
+"""News from other processes on the same database: by LISTEN on PostgreSQL, by watching the file on SQLite.
+
+Neither is needed for correctness, only for speed: whoever listens to the noticeboard also polls.
+"""
+
+import asyncio
+import sqlite3
+from typing import Any
+
+import asyncpg
+import structlog
+
+from app import clock
+from app.announcements import ANYTHING, News
+from app.database import CHANNEL, Database
+
+log = structlog.get_logger()
+_FILE_SECONDS = 0.02
+_PING_SECONDS = 5.0
+_RECONNECT_SECONDS = 1.0
+
+
+class Newswire:
+    """Publishes on the database's noticeboard what other processes announce."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._watch_file() if self._database.is_sqlite else self._listen())
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _watch_file(self) -> None:
+        """`data_version` changes with each commit of another connection, our writer's too: one more look costs little.
+
+        Asked on the loop itself: it reads a counter in shared memory and waits for nobody.
+        """
+        connection = sqlite3.connect(str(self._database.sqlite_path), timeout=0, isolation_level=None)
+        try:
+            seen = _data_version(connection)
+            while True:
+                await clock.sleep(_FILE_SECONDS)
+                version = _data_version(connection)
+                if version not in (seen, None):
+                    seen = version
+                    self._database.noticeboard.publish(ANYTHING)
+        finally:
+            connection.close()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._listen_once()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                log.warning("newswire.lost_connection", exc_info=error)
+                await clock.sleep(_RECONNECT_SECONDS)
+
+    async def _listen_once(self) -> None:
+        """Until the connection fails; the ping finds a half-open one, which would be silent for ever."""
+        url = self._database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        connection = await asyncpg.connect(url, timeout=10, command_timeout=10)
+        try:
+            await connection.add_listener(CHANNEL, self._hear)
+            # What was announced before we listened is not repeated.
+            self._database.noticeboard.publish(ANYTHING)
+            while True:
+                await clock.sleep(_PING_SECONDS)
+                await connection.execute("SELECT 1")
+        finally:
+            connection.terminate()
+
+    def _hear(self, _connection: Any, _pid: int, _channel: str, payload: str) -> None:  # noqa: ANN401 - asyncpg is untyped
+        origin, news = News.decode(payload)
+        if origin != self._database.process_id:
+            self._database.noticeboard.publish(news)
+
+
+def _data_version(connection: sqlite3.Connection) -> int | None:
+    """Null while the file cannot be read."""
+    try:
+        row = connection.execute("PRAGMA data_version").fetchone()
+    except sqlite3.Error:
+        return None
+    return int(row[0])

@@ -1,0 +1,38 @@
+"""What becomes of a row whose work failed: a pure decision."""
+
+from dataclasses import dataclass
+
+from app.errors import LLMError, Remedy
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """`max_attempts` counts the first; backoff in seconds."""
+
+    max_attempts: int = 5
+    backoff_seconds: float = 1
+    backoff_max_seconds: float = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Give up: again would give the same, or the attempts are used up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defer:
+    """Try again after `delay_seconds`; `attempt_returned` when the fault was not this row's."""
+
+    delay_seconds: float
+    attempt_returned: bool
+
+
+def decide(error: LLMError, *, attempt: int, policy: RetryPolicy, luck: float) -> Fail | Defer:
+    """The end of attempt number `attempt`. `luck`, 0 to 1, places the retry within its backoff (full jitter)."""
+    if error.remedy is Remedy.WAIT:
+        return Defer(error.retry_after_seconds or policy.backoff_max_seconds, attempt_returned=True)
+    limit = min(policy.max_attempts, error.max_attempts or policy.max_attempts)
+    if error.remedy is Remedy.FAIL or attempt >= limit:
+        return Fail()
+    ceiling = min(policy.backoff_max_seconds, policy.backoff_seconds * 2.0 ** min(attempt - 1, 30))
+    return Defer(luck * ceiling, attempt_returned=False)

@@ -1,0 +1,289 @@
+"""The worker of one lane: take free slots, claim, run without a transaction, end what has ended.
+
+One loop owns the rows' life in the database; each claimed row runs in a task of its own. Nothing is lost when any of
+this is cut short: what is not ended stays leased, and the lease runs out.
+"""
+
+import asyncio
+import contextvars
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
+
+from app import clock
+from app.announcements import News
+from app.database import Database
+from app.errors import LeaseLost, LLMApiError, LLMError, LLMTimeout, ServiceUnavailable
+from app.llm.books import Account, Books, JobRecorder
+from app.worker import lease
+from app.worker.cycle import Cycle, Dropped, Ending, GivenBack, Settled, run_cycle, take_back
+from app.worker.lane import Lane, Work
+from app.worker.retry import Fail, RetryPolicy, decide
+
+log = structlog.get_logger()
+_DATABASE_PAUSE_SECONDS = 1.0
+_SPEND_MARGIN = 0.1  # of the lease: within it, no new call leaves
+_CANCEL_GRACE_SECONDS = 2.0
+_GIVE_UP_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """All in seconds; `poll` is the safety net under a missed wake-up, `drain` bounds a graceful stop."""
+
+    lease_seconds: float = 30
+    poll_seconds: float = 5
+    drain_seconds: float = 20
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """A row in work; times by the local clock. `lease_ends` was taken before the claim was sent: never too late.
+
+    Past `overdue_at` the lease is no longer extended: the lane's own deadline should have ended the work long before.
+    """
+
+    work: Work
+    lease_ends: float
+    overdue_at: float
+    recorder: JobRecorder | None = None
+    task: asyncio.Task[Settled | GivenBack | Dropped] | None = None
+    cancelled_as: GivenBack | Dropped | None = None
+
+    def cancel(self, outcome: GivenBack | Dropped) -> None:
+        self.cancelled_as = self.cancelled_as or outcome
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Worker:
+    """Works one lane until stopped."""
+
+    def __init__(self, database: Database, lane: Lane, settings: WorkerSettings, *, books: Books | None = None) -> None:
+        self._database, self._lane, self._settings = database, lane, settings
+        self._books = books or Books(database)
+        self._owner = database.process_id
+        self._jobs: dict[tuple[str, int], _Job] = {}
+        self._endings: list[Ending] = []
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._drain_ends: float | None = None
+        self._due_at: float | None = None
+        self.counts: Counter[str] = Counter()
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._jobs)
+
+    async def run(self) -> None:
+        """Work until `stop` and everything in flight has ended or was released."""
+        unsubscribe = self._database.noticeboard.subscribe(self._hear)
+        try:
+            # Together, so that a worker whose beat has died does not go on: its leases would run out under it.
+            async with asyncio.TaskGroup() as group:
+                beats = group.create_task(self._beat_forever())
+                await self._cycle_until_done()
+                beats.cancel()
+        finally:
+            unsubscribe()
+
+    async def _cycle_until_done(self) -> None:
+        while not self._is_done():
+            cycle = await self._cycle()
+            if cycle is None:
+                await self._pause(_DATABASE_PAUSE_SECONDS)
+            elif not self._endings:
+                await self._pause(self._patience())
+
+    async def run_once(self) -> None:
+        """Claim what is ready and come back when it, and what it led to at once, has ended; for tests."""
+        while True:
+            cycle = await self._cycle()
+            if cycle is not None and not cycle.claimed and not self._jobs and not self._endings:
+                return
+            if not self._endings:
+                await self._pause(self._settings.poll_seconds)
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Claim nothing more; what is in flight may end until the drain is over, or is released at once."""
+        self._stopping = True
+        ends = clock.local_seconds() + (0 if at_once else self._settings.drain_seconds)
+        self._drain_ends = min(self._drain_ends or ends, ends)
+        self._wake.set()
+
+    async def reclaim_everything(self) -> None:
+        """At start, when it is known that no other worker lives: every lease is a dead one's."""
+        lost = await self._database.write(lambda session: take_back(session, self._lane, everything=True))
+        if lost.ids:
+            log.info("worker.reclaimed_rows", lane=self._lane.name, rows=len(lost.ids), poisoned=len(lost.poisoned))
+
+    async def _cycle(self) -> Cycle | None:
+        """One transaction; null when the database could not be used, and then nothing is forgotten."""
+        endings, self._endings = self._endings, []
+        free = self._lane.slots - len(self._jobs) + len(endings)
+        want = 0 if self._stopping else max(0, self._lane.allowance(free))
+        if not endings and not want:
+            self._due_at = None
+            return Cycle()
+        began = clock.local_seconds()
+        seconds = self._settings.lease_seconds
+        work = partial(run_cycle, lane=self._lane, endings=endings, owner=self._owner, lease_seconds=seconds, want=want)
+        try:
+            cycle = await self._database.write(work)
+        except ServiceUnavailable as error:
+            # All of them: a lost lease is for the fence to find out, and the books must be written in any case.
+            self._endings[:0] = endings
+            log.warning("worker.database_unavailable", lane=self._lane.name, exc_info=error.__cause__ or error)
+            return None
+        self._note(endings, cycle)
+        for claimed in cycle.claimed:
+            self._start(claimed, began + seconds)
+        return cycle
+
+    def _note(self, endings: list[Ending], cycle: Cycle) -> None:
+        for ending in endings:
+            self._jobs.pop((ending.work.id, ending.work.claim_seq), None)
+        self.counts.update(claimed=len(cycle.claimed), reclaimed=cycle.reclaimed, late=len(cycle.late))
+        self.counts.update(row.status for row in cycle.ended)
+        for row in cycle.ended:
+            log.info("item.ended_work", lane=self._lane.name, item_id=row.id, status=row.status)
+        for work in cycle.late:
+            log.info("item.dropped_late_result", lane=self._lane.name, item_id=work.id)
+        due = cycle.due_in_seconds
+        self._due_at = None if due is None else clock.local_seconds() + due
+
+    def _start(self, work: Work, lease_ends: float) -> None:
+        job = _Job(work, lease_ends, lease_ends + self._lane.deadline_seconds)
+        margin = self._settings.lease_seconds * _SPEND_MARGIN
+        table = self._lane.work_table
+        account = Account(self._lane.name, table.table.name, table.working, work.id, work.user_id, work.claim_seq)
+        job.recorder = JobRecorder(
+            self._books,
+            account,
+            lambda: job.cancelled_as is None and clock.local_seconds() < job.lease_ends - margin,
+        )
+        self._jobs[work.id, work.claim_seq] = job
+        # A context of its own: what one item binds for its log lines must not reach another's.
+        job.task = asyncio.get_running_loop().create_task(self._run(job), context=contextvars.Context())
+        # Not in _run's finally: a task that is cancelled before its first step never gets there.
+        job.task.add_done_callback(partial(self._job_done, job))
+
+    async def _run(self, job: _Job) -> Settled | GivenBack | Dropped:
+        work = job.work
+        assert job.recorder is not None  # noqa: S101 - set before the task was made
+        structlog.contextvars.bind_contextvars(item_id=work.id, attempt=work.attempt)
+        try:
+            async with asyncio.timeout(self._lane.deadline_seconds):
+                return Settled(await self._lane.run(work, job.recorder))
+        except LeaseLost:
+            return Dropped()
+        except ServiceUnavailable:
+            return GivenBack(_DATABASE_PAUSE_SECONDS, attempt_returned=True)
+        except TimeoutError:
+            return self._after_fault(work, LLMTimeout())
+        except LLMError as error:
+            return self._after_fault(work, error)
+        except Exception:
+            log.exception("item.work_crashed", lane=self._lane.name)
+            return self._after_fault(work, LLMApiError())
+
+    def _after_fault(self, work: Work, error: LLMError) -> Settled | GivenBack:
+        decision = decide(error, attempt=work.attempt, policy=self._settings.retry, luck=random.random())  # noqa: S311
+        if isinstance(decision, Fail):
+            log.error("item.failed", code=error.code, http_status=error.http_status)
+            return Settled(self._lane.failure(error))
+        log.warning("item.deferred", code=error.code, http_status=error.http_status, seconds=decision.delay_seconds)
+        return GivenBack(decision.delay_seconds, decision.attempt_returned)
+
+    def _job_done(self, job: _Job, task: asyncio.Task[Settled | GivenBack | Dropped]) -> None:
+        outcome: Settled | GivenBack | Dropped
+        if task.cancelled():
+            outcome = job.cancelled_as or GivenBack(None, attempt_returned=True)
+        elif (crash := task.exception()) is not None:
+            log.error("item.work_crashed", lane=self._lane.name, item_id=job.work.id, exc_info=crash)
+            outcome = Settled(self._lane.failure(LLMApiError()))
+        else:
+            outcome = task.result()
+        attempts = job.recorder.attempts if job.recorder else ()
+        self._endings.append(Ending(job.work, outcome, attempts))
+        self._wake.set()
+
+    def _hear(self, news: News) -> None:
+        if news.ready:
+            self._wake.set()
+        if news.stopped:
+            for (item_id, _), job in self._jobs.items():
+                if item_id in news.stopped:
+                    job.cancel(Dropped())
+
+    def _patience(self) -> float:
+        """How long to wait for a wake-up: until something is known to become due, and never longer than the poll."""
+        now = clock.local_seconds()
+        waits = [self._settings.poll_seconds]
+        if self._due_at is not None and len(self._jobs) < self._lane.slots:
+            waits.append(self._due_at - now)
+        closed = self._lane.seconds_until_open()
+        if closed > 0:
+            waits.append(closed)
+        if self._drain_ends is not None:
+            waits.append(self._drain_ends - now)
+        return max(0.0, min(waits))
+
+    async def _pause(self, seconds: float) -> None:
+        if self._drain_ends is not None and clock.local_seconds() >= self._drain_ends:
+            await self._release_all()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    async def _release_all(self) -> None:
+        """The drain is over: cancel what is in flight; the rows go back to the queue with their attempts."""
+        tasks = [job.task for job in self._jobs.values() if job.task is not None and not job.task.done()]
+        for job in self._jobs.values():
+            job.cancel(GivenBack(None, attempt_returned=True))
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CANCEL_GRACE_SECONDS)
+
+    def _is_done(self) -> bool:
+        if not self._stopping or self._drain_ends is None:
+            return False
+        if not self._jobs and not self._endings:
+            return True
+        if clock.local_seconds() < self._drain_ends + _GIVE_UP_SECONDS:
+            return False
+        # The database stayed away or a call would not be cancelled: the leases of these rows will run out.
+        log.error("worker.left_rows_leased", lane=self._lane.name, rows=len(self._jobs))
+        return True
+
+    async def _beat_forever(self) -> None:
+        """Extend the leases of all rows in flight together; those that are gone are cancelled."""
+        while True:
+            await clock.sleep(self._settings.lease_seconds / 4)
+            if self._jobs:
+                try:
+                    await self._beat()
+                except ServiceUnavailable:
+                    log.warning("worker.beat_missed", lane=self._lane.name, rows=len(self._jobs))
+
+    async def _beat(self) -> None:
+        began = clock.local_seconds()
+        held = [key for key, job in self._jobs.items() if began < job.overdue_at]
+        seconds = self._settings.lease_seconds
+        beat = partial(lease.beat, work=self._lane.work_table, held=held, lease_seconds=seconds)
+        kept = await self._database.write(beat)
+        for key in held:
+            job = self._jobs.get(key)
+            if job is None:
+                continue
+            if key in kept:
+                job.lease_ends = began + seconds
+            elif job.task is not None and not job.task.done():
+                log.warning("item.lost_lease", lane=self._lane.name, item_id=job.work.id)
+                job.cancel(Dropped())

@@ -1,0 +1,74 @@
+"""The plan of one answer, and what a fault is: a named edit of that plan.
+
+Invariant: a fault only edits the plan, it never touches a socket.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from tests.protocol_server.answers import Ask
+from tests.protocol_server.faults.errors import UpstreamError
+
+
+class Delivery(Enum):
+    """How the bytes of an answer travel."""
+
+    WHOLE = "whole"
+    SLOW_HEADERS = "slow_headers"
+    SLOW_BODY = "slow_body"
+    RESET = "reset"
+    RESET_BODY = "reset_body"
+    HANG_HEADERS = "hang_headers"
+    HANG_BODY = "hang_body"
+
+
+@dataclass(slots=True)
+class Plan:
+    """The answer to one call while faults edit it.
+
+    `rewrite` turns the JSON of `fields` into the text that is sent; `is_spoken` puts that text into the
+    message's content even where a tool call was asked for; `thought` stands before it in the content. `body`
+    replaces the finished HTTP body. `wait_seconds` passes in silence before the first byte,
+    `delivery_seconds` on the way.
+    """
+
+    ask: Ask
+    fields: dict[str, object]
+    rewrite: Callable[[str], str] | None = None
+    is_spoken: bool = False
+    thought: str = ""
+    refusal: str | None = None
+    finish_reason: str = "stop"
+    error: UpstreamError | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    body: Callable[[bytes], bytes] | None = None
+    content_type: str = "application/json"
+    delivery: Delivery = Delivery.WHOLE
+    delivery_seconds: float = 0.0
+    wait_seconds: float = 0.0
+    is_generated: bool = True
+
+
+@dataclass(slots=True, frozen=True)
+class Fault:
+    """`default` is the parameter when none is written; None means that the fault takes none."""
+
+    name: str
+    summary: str
+    default: float | None
+    apply: Callable[[Plan, float], None]
+
+
+FaultTable = dict[str, Fault]
+Apply = Callable[[Plan, float], None]
+
+
+def entry(table: FaultTable, name: str, default: float | None = None) -> Callable[[Apply], Apply]:
+    """Enter the function into the table; its docstring is the summary."""
+
+    def enter(apply: Apply) -> Apply:
+        table[name] = Fault(name, (apply.__doc__ or "").strip(), default, apply)
+        return apply
+
+    return enter

@@ -1,0 +1,45 @@
+"""The table of faults, and the expressions that name them.
+
+A fault expression is `ok`, `name`, `name=number`, or several joined by `+` (`latency=0.2+500`), applied in
+turn.
+"""
+
+from functools import lru_cache
+
+from tests.protocol_server.answers import Ask, enrichment_for
+from tests.protocol_server.faults.content import CONTENT_FAULTS
+from tests.protocol_server.faults.plan import Fault, FaultTable, Plan
+from tests.protocol_server.faults.upstream import UPSTREAM_FAULTS
+
+OK = "ok"
+FAULTS: FaultTable = {**UPSTREAM_FAULTS, **CONTENT_FAULTS}
+
+
+class UnknownFaultError(ValueError):
+    """A fault expression names a fault that is not in the table, or its parameter is no number."""
+
+
+@lru_cache(maxsize=1024)
+def parse_expression(expression: str) -> tuple[tuple[Fault, float], ...]:
+    """The faults of one expression with their parameters, none for `ok`. Raises UnknownFaultError."""
+    parsed = []
+    for part in expression.split("+"):
+        name, has_value, value = part.strip().partition("=")
+        if name == OK and not has_value:
+            continue
+        found = FAULTS.get(name)
+        if found is None or (has_value and found.default is None):
+            raise UnknownFaultError(f"unknown fault or parameter: {part.strip()!r}")
+        try:
+            parsed.append((found, float(value) if has_value else found.default or 0.0))
+        except ValueError:
+            raise UnknownFaultError(f"parameter is no number: {part.strip()!r}") from None
+    return tuple(parsed)
+
+
+def plan_for(ask: Ask, expression: str) -> Plan:
+    """The plan of the good answer, then edited by each fault of the expression in turn."""
+    plan = Plan(ask=ask, fields=enrichment_for(ask.first_text))
+    for found, value in parse_expression(expression):
+        found.apply(plan, value)
+    return plan

@@ -1,0 +1,233 @@
+"""The protocol server: routes, the life of a call, and the two ways to run it in a test.
+
+Invariant: every request for a completion becomes exactly one call in the book, whatever then happens to it;
+requests that are none (a wrong path, broken JSON, no key) become none.
+"""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import uvloop
+
+from tests.protocol_server import control
+from tests.protocol_server.calls import Call, CallBook
+from tests.protocol_server.choice import Choice, Mix
+from tests.protocol_server.delivery import Reply, deliver
+from tests.protocol_server.faults.plan import Delivery, Plan
+from tests.protocol_server.faults.table import UnknownFaultError, plan_for
+from tests.protocol_server.peer import Peer, PeerGoneError, Request, head_of
+from tests.protocol_server.wires import openai
+from tests.protocol_server.wires.wire import Wire
+
+HOST = "127.0.0.1"
+_JSON = {"content-type": "application/json"}
+_WIRES: dict[str, Wire] = {"/v1/chat/completions": openai}
+_HEADLESS = frozenset({Delivery.RESET, Delivery.HANG_HEADERS})
+
+
+class ProtocolServer:
+    """A fake upstream on the running loop: `async with ProtocolServer() as server`.
+
+    `script`, `set_default`, `set_mix`, `reset`, `calls`, `stats` and `wait_idle` may be used from any thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        latency_seconds: float = 0.0,
+        log_path: Path | None = None,
+        mix: Mix | None = None,
+        default: str = "ok",
+    ) -> None:
+        self.port = port
+        self.latency_seconds = latency_seconds
+        self._choice = Choice(mix, default)
+        self._book = CallBook(log_path)
+        self._peers: set[Peer] = set()
+        self._listener: asyncio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def base_url(self) -> str:
+        """What OpenAI's clients call base_url or api_base."""
+        return f"{self.url}/v1"
+
+    @property
+    def calls(self) -> list[Call]:
+        """The calls so far, in order of arrival; those still open have no `ended_at`."""
+        return list(self._book.calls)
+
+    def script(self, *faults: str, model: str | None = None) -> None:
+        """Queue a fault expression for each coming call, of this model or any. Raises UnknownFaultError."""
+        self._choice.add(faults, model)
+
+    def set_default(self, fault: str) -> None:
+        """The fault of every call that nothing else decides. Raises UnknownFaultError."""
+        self._choice.set_default(fault)
+
+    def set_mix(self, mix: Mix | None) -> None:
+        self._choice.mix = mix
+
+    def reset(self) -> None:
+        """Forget calls and scripts; the default and the mix are those of the start again."""
+        self._choice.reset()
+        self._book.forget()
+
+    def stats(self) -> dict[str, object]:
+        return {**self._book.stats(), "connections": len(self._peers), "script_left": self._choice.left()}
+
+    def wait_idle(self, timeout_seconds: float = 5.0) -> bool:
+        """Whether no call was open within the time. Blocks: on the server's loop use `asyncio.to_thread`."""
+        return self._book.wait_idle(timeout_seconds)
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(
+            lambda: Peer(self._serve, self._peers), HOST, self.port, backlog=1024
+        )
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Stop listening, cut every connection; open calls end as not hung up. Safe to repeat."""
+        if self._listener is None:
+            return
+        self._listener.close()
+        tasks = [peer.task for peer in self._peers if peer.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # A client that does not read would keep its connection open, and wait_closed waiting.
+        for peer in list(self._peers):
+            peer.abort()
+        await self._listener.wait_closed()
+        self._listener = None
+        self._book.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.stop()
+
+    async def _serve(self, peer: Peer) -> None:
+        try:
+            while (request := await peer.next_request()) is not None:
+                await self._answer(peer, request)
+                if not request.is_keep_alive:
+                    break
+            if peer.is_malformed:
+                peer.write(head_of(400, 0, {"connection": "close"}))
+        except PeerGoneError:
+            pass
+        finally:
+            peer.close()
+
+    async def _answer(self, peer: Peer, request: Request) -> None:
+        path = request.target.partition("?")[0]
+        wire = _WIRES.get(path)
+        if wire is not None and request.method == "POST":
+            await self._complete(peer, request, wire, path)
+        elif path == "/v1/models" and request.method == "GET":
+            _reply(peer, 200, openai.models_body())
+        elif path.startswith("/control/"):
+            _reply(peer, *control.answer(self, request))
+        else:
+            message = f"Invalid URL ({request.method} {path})"
+            _reply(peer, 404, openai.error_body(message, "invalid_request_error"))
+
+    async def _complete(self, peer: Peer, request: Request, wire: Wire, path: str) -> None:
+        try:
+            ask = wire.read_ask(request.body, request.headers)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            _reply(
+                peer, 400, wire.error_body(f"The request is no completion: {error}", "invalid_request_error")
+            )
+            return
+        if ask.key is None:
+            _reply(peer, 401, wire.error_body("You didn't provide an API key.", "invalid_request_error"))
+            return
+        if ask.stream:
+            message = "This server does not stream yet."
+            _reply(peer, 400, wire.error_body(message, "invalid_request_error", "stream_unsupported"))
+            return
+        fault = self._choice.take(ask)
+        try:
+            plan = plan_for(ask, fault)
+        except UnknownFaultError as error:
+            # A typing error in a marker must be seen, not pass for a good call.
+            _reply(peer, 400, wire.error_body(str(error), "invalid_request_error", "unknown_fault"))
+            return
+        await self._carry_out(peer, plan, wire, self._book.arrive(ask, path, fault))
+
+    async def _carry_out(self, peer: Peer, plan: Plan, wire: Wire, call: Call) -> None:
+        """The call from its entry in the book to its end, by whichever way it comes."""
+        try:
+            reply = _render(plan, wire, call)
+            self._book.record(call)
+            await peer.pause(self.latency_seconds + plan.wait_seconds)
+            await deliver(peer, plan, reply, lambda: self._book.end(call, has_hung_up=False))
+        except PeerGoneError:
+            self._book.end(call, has_hung_up=True)
+            raise
+        finally:
+            self._book.end(call, has_hung_up=False)
+
+
+def _render(plan: Plan, wire: Wire, call: Call) -> Reply:
+    """The answer in bytes; enters status, answer id and bill into the call."""
+    answer_id = f"{wire.ID_PREFIX}{call.run}{call.seq:08d}"
+    if plan.error is not None:
+        status, body = plan.error.status, wire.failure(plan)
+    else:
+        status, (body, completion_tokens) = 200, wire.completion(plan, answer_id)
+        call.answer_id = answer_id
+        if plan.is_generated:
+            call.billed_input_tokens, call.billed_output_tokens = plan.ask.prompt_tokens, completion_tokens
+    if plan.body is not None:
+        body = plan.body(body)
+    call.status = 0 if plan.delivery in _HEADLESS else status
+    headers = {
+        "content-type": plan.content_type,
+        "x-request-id": f"req_{call.run}{call.seq:08d}",
+        **plan.headers,
+    }
+    return Reply(head_of(status, len(body), headers), body)
+
+
+def _reply(peer: Peer, status: int, body: bytes) -> None:
+    peer.write(head_of(status, len(body), _JSON) + body)
+
+
+@contextmanager
+def running_server(
+    *,
+    port: int = 0,
+    latency_seconds: float = 0.0,
+    log_path: Path | None = None,
+    mix: Mix | None = None,
+    default: str = "ok",
+) -> Iterator[ProtocolServer]:
+    """A server on a thread and a loop of its own, up when the block begins, gone when it ends."""
+    server = ProtocolServer(
+        port=port, latency_seconds=latency_seconds, log_path=log_path, mix=mix, default=default
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(server.start())
+        loop = runner.get_loop()
+        thread = threading.Thread(target=loop.run_forever, name="protocol-server", daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            asyncio.run_coroutine_threadsafe(server.stop(), loop).result(timeout=10)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(timeout=10)

@@ -1,0 +1,140 @@
+"""OpenAI's wire: reads a chat completion request, writes the completion or the error.
+
+The functions and the constants of this module are the whole of what differs between vendors; `server.py`
+knows them through `Wire`. Invariant: the usage in an answer is exactly what the log bills.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from tests.protocol_server.answers import Ask, tokens_of
+from tests.protocol_server.faults.plan import Plan
+
+CORRELATION_HEADERS = (
+    "x-litevault-attempt",
+    "x-correlation-id",
+    "x-client-request-id",
+    "x-request-id",
+    "idempotency-key",
+)
+ID_PREFIX = "chatcmpl-"
+_ECHO_CHARACTERS = 200
+_CREATED = 1_700_000_000
+_TOKENS_PER_REQUEST = 8
+
+
+def read_ask(body: bytes, headers: Mapping[str, str]) -> Ask:
+    """Raises ValueError, TypeError, KeyError or AttributeError when the body asks for no completion."""
+    request = orjson.loads(body)
+    if not isinstance(request, dict) or not isinstance(request.get("messages"), list):
+        raise TypeError("missing required parameter: 'messages'")
+    texts = [(message.get("role"), _text_of(message.get("content"))) for message in request["messages"]]
+    mode, tool_name = _mode_of(request, texts)
+    return Ask(
+        model=str(request.get("model", "")),
+        mode=mode,
+        tool_name=tool_name,
+        user_texts=tuple(text for role, text in texts if role == "user") or ("",),
+        prompt_tokens=_TOKENS_PER_REQUEST + sum(tokens_of(text) for _role, text in texts),
+        messages=len(texts),
+        stream=bool(request.get("stream")),
+        key=_key_of(headers),
+        correlation_id=next((headers[name] for name in CORRELATION_HEADERS if name in headers), None),
+    )
+
+
+def completion(plan: Plan, answer_id: str) -> tuple[bytes, int]:
+    """The body of a good or badly worded answer, and its completion tokens."""
+    message, spoken = _message_of(plan, answer_id)
+    completion_tokens = tokens_of(spoken)
+    prompt_tokens = plan.ask.prompt_tokens
+    finish_reason = plan.finish_reason
+    if finish_reason == "stop" and message.get("tool_calls"):
+        finish_reason = "tool_calls"
+    answer = {
+        "id": answer_id,
+        "object": "chat.completion",
+        "created": _CREATED,
+        "model": plan.ask.model,
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}],
+        "usage": {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": prompt_tokens + completion_tokens,
+        },
+        "system_fingerprint": "fp_protocol_server",
+    }
+    return orjson.dumps(answer), completion_tokens
+
+
+def failure(plan: Plan) -> bytes:
+    """The body of `plan.error`, its message filled with what a careless vendor repeats."""
+    error, ask = plan.error, plan.ask
+    if error is None:
+        raise ValueError("the plan holds no error")
+    message = error.message.format(
+        key=ask.key or "", model=ask.model, text=ask.first_text[:_ECHO_CHARACTERS], tokens=ask.prompt_tokens
+    )
+    return error_body(message, error.kind, error.code, error.param)
+
+
+def error_body(message: str, kind: str, code: str | None = None, param: str | None = None) -> bytes:
+    return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})
+
+
+def models_body() -> bytes:
+    models = [
+        {"id": name, "object": "model", "created": _CREATED, "owned_by": "protocol-server"}
+        for name in ("gpt-4o-mini", "gpt-4o")
+    ]
+    return orjson.dumps({"object": "list", "data": models})
+
+
+def _message_of(plan: Plan, answer_id: str) -> tuple[dict[str, Any], str]:
+    """The assistant's message, and all that it says, which is what completion tokens are counted on."""
+    message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": plan.refusal}
+    if plan.refusal is not None:
+        return message, plan.refusal
+    text = orjson.dumps(plan.fields).decode()
+    if plan.rewrite is not None:
+        text = plan.rewrite(text)
+    ask = plan.ask
+    if ask.mode == "tools" and not plan.is_spoken:
+        message["content"] = plan.thought or None
+        function = {"name": ask.tool_name, "arguments": text}
+        message["tool_calls"] = [{"id": f"call_{answer_id}", "type": "function", "function": function}]
+    elif ask.mode == "md_json" and not plan.is_spoken:
+        message["content"] = f"{plan.thought}```json\n{text}\n```"
+    else:
+        message["content"] = plan.thought + text
+    return message, plan.thought + text
+
+
+def _mode_of(request: dict[str, Any], texts: list[tuple[Any, str]]) -> tuple[str, str | None]:
+    """The mode, and the name of the function to call in mode tools."""
+    choice, tools = request.get("tool_choice"), request.get("tools")
+    if isinstance(choice, dict):
+        return "tools", choice["function"]["name"]
+    if tools and choice != "none":
+        return "tools", tools[0]["function"]["name"]
+    wanted = (request.get("response_format") or {}).get("type")
+    if wanted in {"json_schema", "json_object"}:
+        return wanted, None
+    if any("```json" in text or "codeblock" in text for _role, text in texts):
+        return "md_json", None
+    return "plain", None
+
+
+def _text_of(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(part.get("text") or "" for part in content if isinstance(part, dict))
+    return ""
+
+
+def _key_of(headers: Mapping[str, str]) -> str | None:
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    return key.strip() or None if scheme.lower() == "bearer" else None
