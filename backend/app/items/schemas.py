@@ -26,6 +26,8 @@ TagName = Annotated[Text, Field(max_length=TAG_MAX_CHARS)]
 
 
 class ItemCreate(WireModel):
+    """Where `enrich` is left out, the person's `aiSuggestionsEnabled` decides, which is true by default."""
+
     raw_text: Annotated[Text, Field(min_length=1, max_length=RAW_TEXT_MAX_CHARS)]
     enrich: StrictBool = True
     tag_ids: _Ids = Field(default_factory=list)

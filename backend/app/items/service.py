@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from pydantic.alias_generators import to_camel
 from sqlalchemy import select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from app.accounts.user_model import User
 from app.announcements import news_of
 from app.clock import utc_now
 from app.errors import DuplicateRequest, InvalidInput
@@ -28,7 +30,7 @@ from app.items.journal import CREATED, record
 from app.items.presentation import present, present_new
 from app.items.queries import own_item
 from app.items.schemas import ItemCreate, ItemOut, ItemPatch
-from app.items.tagging import apply_tags, link_tags, name_key, owned_tags, reopen_suggestions
+from app.items.tagging import apply_tags, is_blank, link_tags, name_key, owned_tags, reopen_suggestions
 from app.worker.fairness import fair_rank
 
 IDEMPOTENCY_HOURS = 24
@@ -47,16 +49,15 @@ def create_item(session: Session, user_id: str, request: ItemCreate, idempotency
 
     Raises InvalidInput for a blank text or an unknown tag, DuplicateRequest for a reused key.
     """
-    raw_text = request.raw_text.strip()
-    if not raw_text:
-        raise InvalidInput("rawText must not be blank.", {"field": "rawText"})
+    raw_text = _not_blank("rawText", request.raw_text)
     item_id = None
     if idempotency_key is not None:
-        item_id = _earlier_item(session, user_id, idempotency_key, _hash(request.model_dump_json()))
+        item_id = _earlier_item(session, user_id, idempotency_key, _hash(request.model_dump_json(exclude_unset=True)))
         if item_id is not None:
             return Created(present(session, [own_item(session, user_id, item_id)])[0], replayed=True)
     tags = owned_tags(session, user_id, request.tag_ids)
-    item = _new_item(user_id, raw_text, enrich=request.enrich)
+    enrich = request.enrich if "enrich" in request.model_fields_set else _wants_suggestions(session, user_id)
+    item = _new_item(user_id, raw_text, enrich=enrich)
     session.add(item)
     session.flush()
     if tags:
@@ -149,7 +150,7 @@ def _edit(item: Item, patch: ItemPatch) -> dict[str, Any]:
     for field, value in wanted.items():
         before = getattr(item, field)
         if before != value:
-            changes[field] = {"from": before, "to": value}
+            changes[to_camel(field)] = {"from": before, "to": value}
             setattr(item, field, value)
     return changes
 
@@ -163,6 +164,10 @@ def _reach(item: Item) -> None:
 def _names_tags(patch: ItemPatch) -> bool:
     ids = (patch.accepted_suggestion_ids, patch.rejected_suggestion_ids, patch.added_tag_ids)
     return patch.tags is not None or any(ids)
+
+
+def _wants_suggestions(session: Session, user_id: str) -> bool:
+    return session.scalar(select(User.ai_suggestions_enabled).where(User.id == user_id)) is not False
 
 
 def _new_item(user_id: str, raw_text: str, *, enrich: bool) -> Item:
@@ -184,7 +189,8 @@ def _new_item(user_id: str, raw_text: str, *, enrich: bool) -> Item:
         EnrichmentMode.MANUAL,
         SourceType.NOTE,
     )
-    item.title = raw_text.splitlines()[0].strip()[:MANUAL_TITLE_MAX_CHARS].rstrip()
+    first_line = next(line for line in raw_text.splitlines() if not is_blank(line))
+    item.title = first_line.strip()[:MANUAL_TITLE_MAX_CHARS].rstrip()
     item.confirmed_at = now
     _reach(item)
     return item
@@ -225,10 +231,9 @@ def _remember(session: Session, user_id: str, key: str, item_id: str) -> None:
 
 
 def _not_blank(field: str, value: str) -> str:
-    stripped = value.strip()
-    if not stripped:
+    if is_blank(value):
         raise InvalidInput(f"{field} must not be blank.", {"field": field})
-    return stripped
+    return value.strip()
 
 
 def _hash(value: str) -> str:

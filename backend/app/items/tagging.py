@@ -163,14 +163,23 @@ def _carried_names(item: Item, linked: Sequence[str]) -> dict[str, str]:
 
 
 def reopen_suggestions(session: Session, item: Item) -> None:
-    """Make what was accepted a proposal again; what the person added stays linked."""
-    proposed = {name_key(entry["name"]) for entry in item.suggestions}
-    own = [tag for tag in linked_tags(session, item.id) if tag.name_key not in proposed]
-    link_tags(session, item.id, own)
-    item.suggestions = [
-        {**entry, "status": SuggestionStatus.PENDING} if entry["status"] == SuggestionStatus.ACCEPTED else entry
-        for entry in item.suggestions
-    ]
+    """Make what was accepted a proposal again; what the person added stays linked.
+
+    An accepted one whose tag was renamed, merged or deleted meanwhile is not proposed again: what stands in its place
+    stays linked, and the item goes on carrying what it carried.
+    """
+    lock_vocabulary(session, item.user_id, alone=False)
+    links = {tag.name_key: tag for tag in linked_tags(session, item.id)}
+    reopened = []
+    for entry in item.suggestions:
+        status = entry["status"]
+        if links.pop(name_key(entry["name"]), None) is not None:
+            status = SuggestionStatus.PENDING
+        elif status == SuggestionStatus.ACCEPTED:
+            status = SuggestionStatus.REJECTED
+        reopened.append({**entry, "status": status})
+    item.suggestions = reopened
+    link_tags(session, item.id, list(links.values()))
 
 
 def _names_of(by_id: dict[str, str], ids: Sequence[str]) -> list[str]:
