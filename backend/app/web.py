@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, StringConstraints
 from pydantic.alias_generators import to_camel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.clock import local_seconds
@@ -23,6 +24,8 @@ from app.errors import ApiError, PayloadTooLarge
 
 log = structlog.get_logger()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LENGTH_DIGITS = 18
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _HTTP_CODES = {
     404: "NOT_FOUND",
@@ -33,6 +36,7 @@ _HTTP_CODES = {
 _HTTP_SENTENCES = {
     404: "There is nothing under this path.",
     405: "This path does not take this method; the Allow header names those it takes.",
+    413: PayloadTooLarge.sentence,
     415: "The body must be application/json.",
 }
 
@@ -126,7 +130,7 @@ class Guard:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._max_body_bytes:
-                raise PayloadTooLarge
+                raise HTTPException(413)  # as our own error FastAPI would take it for a body that it cannot read
             return message
 
         async def send_noting(message: Message) -> None:
@@ -146,7 +150,7 @@ class Guard:
     def _refusal(self, scope: Scope) -> Response | None:
         request_id = scope["state"]["request_id"]
         length = _header(scope, b"content-length")
-        if length.isdigit() and int(length) > self._max_body_bytes:
+        if length.isdigit() and (len(length) > _LENGTH_DIGITS or int(length) > self._max_body_bytes):
             return error_response(request_id, 413, PayloadTooLarge.code, PayloadTooLarge.sentence)
         has_body = length not in (b"", b"0") or _header(scope, b"transfer-encoding") != b""
         if scope["method"] in _BODY_METHODS and has_body and not _is_json(_header(scope, b"content-type")):
@@ -187,7 +191,9 @@ async def _answer_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)  # noqa: S101 - Starlette looks handlers up by type
     if error.status >= 500:
         log.warning("request.unavailable", exc_info=error)
-    headers = {"Retry-After": "1"} if error.retryable else None
+    headers = {"Retry-After": "1"} if error.retryable else {}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     return error_response(
         request.state.request_id,
         error.status,
@@ -207,7 +213,18 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
         )
     code = _HTTP_CODES.get(status, "VALIDATION_ERROR")
     sentence = _HTTP_SENTENCES.get(status, "The request cannot be served.")
-    return error_response(request.state.request_id, status, code, sentence, headers=error.headers)
+    headers = {"Allow": ", ".join(_methods_of(request))} if status == 405 else error.headers
+    return error_response(request.state.request_id, status, code, sentence, headers=headers)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """What the path of this request takes; the router's own answer knows only the first route that it fits."""
+    routes, scope = request.app.router.routes, request.scope
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:
