@@ -47,9 +47,15 @@ class WireModel(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, from_attributes=True)
 
 
-def _no_nul(value: str) -> str:
+def _storable(value: str) -> str:
+    """Neither engine stores the two."""
     if "\x00" in value:
         raise ValueError("must not contain NUL characters")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("must not contain lone surrogates") from None
     return value
 
 
@@ -58,8 +64,8 @@ def _wire_time(value: datetime) -> str:
 
 
 WireTime = Annotated[datetime, PlainSerializer(_wire_time, return_type=str)]
-Text = Annotated[str, AfterValidator(_no_nul)]
-Id = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_no_nul)]
+Text = Annotated[str, AfterValidator(_storable)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_storable)]
 
 
 class ErrorBody(WireModel):

@@ -39,7 +39,7 @@ library_router = APIRouter(tags=["library"])
 Cursor = Annotated[str | None, Query(max_length=500)]
 Limit = Annotated[int, Query(ge=1, le=100)]
 Words = Annotated[Text, Query(max_length=500)]
-IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
+IdempotencyKey = Annotated[Text | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
 
 
 @router.post("", status_code=201, responses=declared_errors(400, 409))
