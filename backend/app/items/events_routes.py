@@ -66,7 +66,7 @@ async def item_events(
 
 def _server_sent(event: ItemEvent) -> ServerSentEvent:
     body = ItemEventOut(id=event.item_id, status=ItemStatus(event.status), updated_at=event.at)
-    return ServerSentEvent(data=body, event="item", id=f"{event.tx}-{event.seq}")
+    return ServerSentEvent(data=body.model_dump(mode="json", by_alias=True), event="item", id=f"{event.tx}-{event.seq}")
 
 
 class _Listener:
