@@ -5,9 +5,10 @@ import itertools
 import pytest
 
 from app.errors import InvalidTransition
-from app.items.item import Action, EnrichmentMode, ItemStatus, allowed_actions, next_status
+from app.items.item import Action as A  # noqa: N817
+from app.items.item import EnrichmentMode, allowed_actions, next_status
+from app.items.item import ItemStatus as S
 
-S, A = ItemStatus, Action
 # Written out from the contract, not from the code.
 ALLOWED = {
     (S.ENRICHING, A.DISCARD): S.DISCARDED,
