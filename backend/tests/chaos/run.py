@@ -24,7 +24,7 @@ from tests.postgres_cluster import PostgresCluster, find_free_port, postgres_clu
 from tests.protocol_server.calls import read_calls
 
 _ATTEMPTS, _REASKS, _TIMEOUT_SECONDS = 5, 2, 4.0
-_PEOPLE, _ACTORS = 4, 4
+_PEOPLE, _ACTORS = 4, 8
 _UPSTREAM_LATENCY_SECONDS, _FAULT_RATE = 0.15, 0.2
 _STUB_DELAY_SECONDS = 0.15
 _START_SECONDS, _REST_SECONDS, _HEARD_SECONDS = 60.0, 60.0, 10.0

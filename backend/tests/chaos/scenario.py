@@ -76,7 +76,7 @@ def scenario(engine: Engine, provider: Provider, *, seconds: float, seed: int) -
         gap = 2.5 if engine == "postgresql" else 5.0
         return Scenario(engine, provider, seconds, seed, gap, concurrency=8, posts_a_second=12)
     gap = 1.0 if engine == "postgresql" else 2.5
-    return Scenario(engine, provider, seconds, seed, gap, concurrency=20, posts_a_second=50)
+    return Scenario(engine, provider, seconds, seed, gap, concurrency=20, posts_a_second=80)
 
 
 def plan_blows(chosen: Scenario) -> list[Planned]:
