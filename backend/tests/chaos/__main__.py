@@ -23,7 +23,7 @@ late write, no call that was not booked before, the ledger equal to the upstream
 The seed fixes the blows, the load's decisions and the upstream's faults; how they interleave is up to the machine.
 Exit code 1 with a line for each violation; then the folder with all logs is kept.
 """
-_SHORT: tuple[tuple[Engine, Provider, float], ...] = (("sqlite", "litellm", 12.0), ("postgresql", "stub", 10.0))
+_SHORT: tuple[tuple[Engine, Provider, float], ...] = (("sqlite", "litellm", 10.0), ("postgresql", "stub", 8.0))
 _SHOWN = 40
 
 

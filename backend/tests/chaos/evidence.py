@@ -123,6 +123,8 @@ _QUERIES = {
     "users": "SELECT id, subject FROM users",
 }
 
+_COLUMNS = {"rawText": "raw_text"}
+
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
@@ -130,7 +132,7 @@ def gather(rows: Rows, log: ClientLog, limits: Limits, calls: list[Call] | None)
     return Evidence(
         items={row["id"]: ItemRow(**row) for row in rows["items"]},
         events=[
-            EventRow(**{**row, "changes": _json(row["changes"]), "at": _time(row["at"])}) for row in rows["events"]
+            EventRow(**{**row, "changes": _changes(row["changes"]), "at": _time(row["at"])}) for row in rows["events"]
         ],
         attempts=[AttemptRow(**{**row, **_times(row)}) for row in rows["attempts"]],
         keys=[KeyRow(**row) for row in rows["keys"]],
@@ -189,8 +191,12 @@ def _read_sqlite(path: str) -> Rows:
         connection.close()
 
 
-def _json(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value
+def _changes(value: str | dict[str, Any] | None) -> dict[str, Any] | None:
+    """The journal names the fields as the wire does; here they have the names of their columns."""
+    if value is None:
+        return None
+    found = json.loads(value) if isinstance(value, str) else value
+    return {_COLUMNS.get(name, name): change for name, change in found.items()}
 
 
 def _times(row: Mapping[str, Any]) -> dict[str, datetime | None]:

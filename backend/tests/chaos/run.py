@@ -24,7 +24,7 @@ from tests.postgres_cluster import PostgresCluster, find_free_port, postgres_clu
 from tests.protocol_server.calls import read_calls
 
 _ATTEMPTS, _REASKS, _TIMEOUT_SECONDS = 5, 2, 4.0
-_PEOPLE, _ACTORS = 4, 4
+_PEOPLE, _ACTORS = 4, 8
 _UPSTREAM_LATENCY_SECONDS, _FAULT_RATE = 0.15, 0.2
 _STUB_DELAY_SECONDS = 0.15
 _START_SECONDS, _REST_SECONDS, _HEARD_SECONDS = 60.0, 60.0, 10.0
@@ -115,7 +115,9 @@ class _Run:
         self._monkey = Monkey(system.servers, system.cluster, say)
 
     async def carry_out(self) -> Outcome:
+        began = time.monotonic()
         await self._wait_until_ready()
+        self._say(f"  ready after {time.monotonic() - began:.1f} s")
         listeners = [
             asyncio.create_task(listen(name, self._system.addresses, self._system.log, self._rng(f"listener {name}")))
             for name in self._names()
@@ -171,7 +173,7 @@ class _Run:
 
     async def _come_to_rest(self) -> float | None:
         """Seconds until nothing was in work any more and every server was ready; None when that did not come."""
-        self._say("  the blows are over; waiting for rest")
+        self._say("  blows and load are over; waiting for rest")
         began = time.monotonic()
         working, still_open, unready = 0, 0, list[str]()
         async with httpx.AsyncClient(timeout=2) as http:

@@ -35,6 +35,8 @@ def find_disagreements(evidence: Evidence) -> Iterator[str]:
             yield f"item {item.id} has no journal"
         elif events[-1].status != item.status:
             yield f"item {item.id} is {item.status}, but its journal ends with {events[-1].status}"
+    for item_id in evidence.journals.keys() - evidence.items.keys():
+        yield f"item {item_id} has a journal and does not exist"
 
 
 def complaints_about(events: Sequence[EventRow]) -> Iterator[str]:

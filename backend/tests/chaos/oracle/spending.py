@@ -60,7 +60,8 @@ def find_needless_calls(evidence: Evidence) -> Iterator[str]:
         attempts = evidence.spent.get(item_id, ())
         lived = episodes(events, attempts)
         for episode in lived:
-            reclaims = evidence.items[item_id].deaths if episode.is_last else evidence.limits.deaths
+            item = evidence.items.get(item_id)
+            reclaims = item.deaths if item is not None and episode.is_last else evidence.limits.deaths
             for what in (*_excess(episode, evidence.limits.calls_a_claim), *_unexplained(episode, reclaims)):
                 yield f"item {item_id}: {what}"
         outside = len(attempts) - sum(len(claim) for episode in lived for claim in episode.claims)
