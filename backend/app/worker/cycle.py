@@ -63,10 +63,22 @@ class Cycle:
 
 
 def run_cycle(
-    session: Session, lane: Lane, endings: Sequence[Ending], *, owner: str, lease_seconds: float, want: int
+    session: Session,
+    lane: Lane,
+    endings: Sequence[Ending],
+    *,
+    owner: str,
+    lease_seconds: float,
+    want: int,
+    sweep: bool = False,
 ) -> Cycle:
-    """End, reclaim and claim, in the caller's transaction; safe to run again when that failed."""
+    """End, reclaim and claim, in the caller's transaction; safe to run again when that failed.
+
+    `sweep` also looks for attempts that nobody else will settle: too dear for every cycle.
+    """
     ended, late = _end(session, lane, endings)
+    if sweep:
+        books.doubt_orphans(session, lane.work_table.table.name)
     claimed: list[Work] = []
     lost = lease.Reclaimed([], [])
     due: float | None = None

@@ -73,6 +73,7 @@ class Worker:
         self._stopping = False
         self._drain_ends: float | None = None
         self._due_at: float | None = None
+        self._sweep_at = 0.0
         self.counts: Counter[str] = Counter()
 
     @property
@@ -131,7 +132,16 @@ class Worker:
             return Cycle()
         began = clock.local_seconds()
         seconds = self._settings.lease_seconds
-        work = partial(run_cycle, lane=self._lane, endings=endings, owner=self._owner, lease_seconds=seconds, want=want)
+        sweep = began >= self._sweep_at
+        work = partial(
+            run_cycle,
+            lane=self._lane,
+            endings=endings,
+            owner=self._owner,
+            lease_seconds=seconds,
+            want=want,
+            sweep=sweep,
+        )
         try:
             cycle = await self._database.write(work)
         except ServiceUnavailable as error:
@@ -139,6 +149,8 @@ class Worker:
             self._endings[:0] = endings
             log.warning("worker.database_unavailable", lane=self._lane.name, exc_info=error.__cause__ or error)
             return None
+        if sweep:
+            self._sweep_at = began + seconds
         self._note(endings, cycle)
         for claimed in cycle.claimed:
             self._start(claimed, began + seconds)
