@@ -178,7 +178,7 @@ class Database:
         """Run to its end even when the caller is cancelled: a session cut off in mid-statement loses its connection."""
         task = asyncio.ensure_future(running)
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(self._finished)
         try:
             return await asyncio.shield(task)
         except DBAPIError as error:
@@ -187,6 +187,11 @@ class Database:
             raise ServiceUnavailable from error
         except _UNAVAILABLE as error:
             raise ServiceUnavailable from error
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, or asyncio complains of it when the caller has gone meanwhile
 
 
 # asyncpg's own errors arrive unwrapped when a connection cannot be made.
