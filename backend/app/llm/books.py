@@ -2,7 +2,7 @@
 
 Openings that wait together share a commit. An opening names the fence of its row, so a row that was discarded or
 reclaimed meanwhile can spend nothing more. Between an opening and its settlement a crash leaves the outcome null;
-whoever reclaims the row marks it IN_DOUBT.
+whoever reclaims the row marks it IN_DOUBT, or a sweep does where there is nothing to reclaim.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.clock import utc_now
 from app.database import Database, UtcDateTime, to_pico
-from app.errors import LeaseLost, LiteVaultError
+from app.errors import LeaseLost
 from app.json_rows import encode_rows, rows_as_table
 from app.llm.attempts import Attempt, AttemptOutcome
 
@@ -87,7 +87,7 @@ class Books:
             batch, self._waiting = self._waiting, []
             try:
                 opened = await self._database.write(partial(_write_openings, batch=batch))
-            except LiteVaultError as error:
+            except Exception as error:  # noqa: BLE001 - each waiter gets it and deals with it
                 for opening in batch:
                     if not opening.done.done():
                         opening.done.set_exception(error)
@@ -187,3 +187,19 @@ def doubt(session: Session, ids: Sequence[str]) -> None:
         f" FROM {rows_as_table(session, {'id': 'text'})} WHERE llm_attempts.item_id = v.id AND outcome IS NULL"
     ).bindparams(bindparam("now", type_=UtcDateTime))
     session.execute(statement, {"rows": encode_rows([{"id": row_id} for row_id in ids]), "now": utc_now()})
+
+
+def doubt_orphans(session: Session, table: str) -> None:
+    """Mark the attempts that are still open though their row has gone on without them.
+
+    A discarded row is never reclaimed: when the worker that had it died, nobody else would settle these. A worker that
+    lives settles them in a moment, which ends the doubt; it is not waited for, or two sweeps could deadlock.
+    """
+    on_sqlite = session.get_bind().dialect.name == "sqlite"
+    statement = text(
+        "UPDATE llm_attempts SET outcome = 'IN_DOUBT', ended_at = :now WHERE id IN ("  # noqa: S608 - our own names
+        f"SELECT llm_attempts.id FROM llm_attempts JOIN {table} ON {table}.id = llm_attempts.item_id"
+        f" WHERE llm_attempts.outcome IS NULL AND {table}.claim_seq <> llm_attempts.claim_seq"
+        f"{'' if on_sqlite else ' FOR UPDATE OF llm_attempts SKIP LOCKED'})"
+    ).bindparams(bindparam("now", type_=UtcDateTime))
+    session.execute(statement, {"now": utc_now()})

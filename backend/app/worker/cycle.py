@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from app.database import blames_statement
 from app.errors import LLMApiError
 from app.llm import books
 from app.llm.attempts import Attempt
@@ -38,12 +39,15 @@ class Dropped:
     """The row is no longer ours: only the books are written."""
 
 
+Outcome = Settled | GivenBack | Dropped
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How the work on one row ended, and the upstream calls that it took."""
 
     work: Work
-    outcome: Settled | GivenBack | Dropped
+    outcome: Outcome
     attempts: Sequence[Attempt] = ()
 
 
@@ -59,10 +63,22 @@ class Cycle:
 
 
 def run_cycle(
-    session: Session, lane: Lane, endings: Sequence[Ending], *, owner: str, lease_seconds: float, want: int
+    session: Session,
+    lane: Lane,
+    endings: Sequence[Ending],
+    *,
+    owner: str,
+    lease_seconds: float,
+    want: int,
+    sweep: bool = False,
 ) -> Cycle:
-    """End, reclaim and claim, in the caller's transaction; safe to run again when that failed."""
+    """End, reclaim and claim, in the caller's transaction; safe to run again when that failed.
+
+    `sweep` also looks for attempts that nobody else will settle: too dear for every cycle.
+    """
     ended, late = _end(session, lane, endings)
+    if sweep:
+        books.doubt_orphans(session, lane.work_table.table.name)
     claimed: list[Work] = []
     lost = lease.Reclaimed([], [])
     due: float | None = None
@@ -112,7 +128,9 @@ def _finish(session: Session, lane: Lane, settled: Sequence[Ending]) -> list[End
     try:
         with session.begin_nested():
             return lease.finish(session, lane.work_table, rows)
-    except (DataError, IntegrityError):
+    except DBAPIError as error:
+        if not blames_statement(error):
+            raise
         return [row for ending in settled for row in _finish_alone(session, lane, ending)]
 
 
@@ -121,8 +139,9 @@ def _finish_alone(session: Session, lane: Lane, ending: Ending) -> list[Ended]:
         try:
             with session.begin_nested():
                 return lease.finish(session, lane.work_table, [columns])
-        except (DataError, IntegrityError):
-            continue
+        except DBAPIError as error:
+            if not blames_statement(error):
+                raise
     return []
 
 
