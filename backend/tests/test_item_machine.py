@@ -128,7 +128,7 @@ class ItemLife(RuleBasedStateMachine):
         expected.status = following
         return True
 
-    def end(self, item_id: str, action: Action, **columns: Any) -> None:  # noqa: ANN401 - columns' own types
+    def end(self, item_id: str, action: Action, **columns: Any) -> None:
         """As the worker does: only where the fence still stands."""
         expected, item = self.expected[item_id], self.stored(item_id)
         fenced = update(Item).where(Item.id == item_id, Item.status == "ENRICHING", Item.claim_seq == item.claim_seq)

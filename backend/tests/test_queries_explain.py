@@ -81,7 +81,7 @@ def fill(session: Session, users: list[str]) -> str:
     tags = [
         {"id": new_id(), "user_id": user, "name": name, "name_key": name, "created_at": now, "updated_at": now}
         for user in users
-        for name in ("rare", *(f"tag {n}" for n in range(40)))
+        for name in ("rare", *(f"tag {n}" for n in range(60)))
     ]
     session.execute(insert(Item), items)
     session.execute(insert(Tag), tags)
@@ -100,7 +100,7 @@ def fill(session: Session, users: list[str]) -> str:
 @pytest.fixture
 async def filled(database: Database) -> tuple[Database, str, str]:
     identity = Identity(database, dev_auth=True)
-    users = [await identity.user_id_of(f"user {n}") for n in range(10)]
+    users = [await identity.user_id_of(f"user {n}") for n in range(50)]
     item_id = await database.write(lambda session: fill(session, users))
     return database, users[0], item_id
 
@@ -109,7 +109,7 @@ def plans_of(session: Session, run: Callable[[Session], object]) -> str:
     """The planner's word on every statement of `run`."""
     seen: list[tuple[str, Any]] = []
 
-    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_rest: object) -> None:  # noqa: ANN401
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_rest: object) -> None:
         seen.append((statement, parameters))
 
     engine = session.get_bind()
