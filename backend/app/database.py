@@ -181,17 +181,30 @@ class Database:
         task.add_done_callback(self._under_way.discard)
         try:
             return await asyncio.shield(task)
-        except _CALLERS_FAULT:
-            raise
+        except DBAPIError as error:
+            if blames_statement(error):
+                raise
+            raise ServiceUnavailable from error
         except _UNAVAILABLE as error:
             raise ServiceUnavailable from error
 
 
-# What the statement or its values are to blame for; every other fault of a database means that it cannot be used now:
-# away, full, read-only, out of connections, too slow, or deadlocked.
-_CALLERS_FAULT = (IntegrityError, DataError, ProgrammingError)
 # asyncpg's own errors arrive unwrapped when a connection cannot be made.
-_UNAVAILABLE = (DBAPIError, PoolTimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+_UNAVAILABLE = (PoolTimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+_STATEMENT_CLASSES = ("22", "23", "42")  # SQLSTATE: data, integrity, syntax or access rule
+
+
+def blames_statement(error: DBAPIError) -> bool:
+    """Whether the statement or its values are to blame.
+
+    Every other fault means that the database cannot be used now: it is away, full, read-only, out of connections, too
+    slow, or deadlocked. SQLAlchemy leaves most of asyncpg's errors in their base class, so the SQLSTATE decides there.
+    """
+    if isinstance(error, IntegrityError | DataError | ProgrammingError):
+        return True
+    return str(getattr(error.orig, "sqlstate", None) or "").startswith(_STATEMENT_CLASSES)
+
+
 _NOTIFY = text("SELECT pg_notify(:channel, :payload)")
 
 

@@ -9,12 +9,13 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from app import health
+from app.accounts import profile_routes
 from app.accounts.identity import Identity
 from app.config import Settings, load_settings
 from app.database import Database
 from app.enrichment.lane import EnrichmentLane
 from app.enrichment.providers import build_provider
-from app.items import events_routes
+from app.items import events_routes, tag_routes
 from app.items import routes as items_routes
 from app.logs import configure_logs
 from app.migrations import migrate_in_thread
@@ -32,7 +33,14 @@ def create_app(settings: Settings) -> FastAPI:
     """The application for these settings; nothing is opened before its lifespan starts."""
     app = FastAPI(title="LiteVault", version="0.1.0", lifespan=partial(_lifespan, settings))
     install_error_handlers(app)
-    for router in (events_routes.router, items_routes.router, items_routes.library_router):
+    routers = (
+        events_routes.router,
+        items_routes.router,
+        items_routes.library_router,
+        tag_routes.router,
+        profile_routes.router,
+    )
+    for router in routers:
         app.include_router(router, prefix="/api/v1", responses=COMMON_ERRORS)
     for prefix in ("", "/api/v1"):
         app.include_router(health.router, prefix=prefix)

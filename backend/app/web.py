@@ -5,15 +5,17 @@
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any
 
 import orjson
 import structlog
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, StringConstraints
 from pydantic.alias_generators import to_camel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.clock import local_seconds
@@ -22,11 +24,19 @@ from app.errors import ApiError, PayloadTooLarge
 
 log = structlog.get_logger()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LENGTH_DIGITS = 18
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
-_HTTP_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "PAYLOAD_TOO_LARGE", 415: "UNSUPPORTED_MEDIA_TYPE"}
+_HTTP_CODES = {
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    413: "PAYLOAD_TOO_LARGE",
+    415: "UNSUPPORTED_MEDIA_TYPE",
+}
 _HTTP_SENTENCES = {
     404: "There is nothing under this path.",
     405: "This path does not take this method; the Allow header names those it takes.",
+    413: PayloadTooLarge.sentence,
     415: "The body must be application/json.",
 }
 
@@ -35,6 +45,27 @@ class WireModel(BaseModel):
     """A shape on the wire: camelCase outside, snake_case inside."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, from_attributes=True)
+
+
+def _storable(value: str) -> str:
+    """Neither engine stores the two."""
+    if "\x00" in value:
+        raise ValueError("must not contain NUL characters")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("must not contain lone surrogates") from None
+    return value
+
+
+def _wire_time(value: datetime) -> str:
+    return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+WireTime = Annotated[datetime, PlainSerializer(_wire_time, return_type=str)]
+Text = Annotated[str, AfterValidator(_storable)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_storable)]
 
 
 class ErrorBody(WireModel):
@@ -51,7 +82,7 @@ class ErrorEnvelope(WireModel):
 
 
 class RequestContext:
-    """The outermost layer: gives each request its id, on the answer and in every log line, and logs its end."""
+    """The outermost layer: a request's id, on the answer and in every log line, and a line at its end."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -105,7 +136,7 @@ class Guard:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._max_body_bytes:
-                raise PayloadTooLarge
+                raise HTTPException(413)  # as our own error FastAPI would take it for a body that it cannot read
             return message
 
         async def send_noting(message: Message) -> None:
@@ -115,8 +146,8 @@ class Guard:
 
         try:
             await self._app(scope, receive_bounded, send_noting)
-        except Exception as error:
-            log.error("request.failed", exc_info=error)
+        except Exception:
+            log.exception("request.failed")
             if begun:
                 raise  # the connection must break, or the client takes a part for the whole
             answer = error_response(scope["state"]["request_id"], 500, "INTERNAL_ERROR", ApiError.sentence)
@@ -125,7 +156,7 @@ class Guard:
     def _refusal(self, scope: Scope) -> Response | None:
         request_id = scope["state"]["request_id"]
         length = _header(scope, b"content-length")
-        if length.isdigit() and int(length) > self._max_body_bytes:
+        if length.isdigit() and (len(length) > _LENGTH_DIGITS or int(length) > self._max_body_bytes):
             return error_response(request_id, 413, PayloadTooLarge.code, PayloadTooLarge.sentence)
         has_body = length not in (b"", b"0") or _header(scope, b"transfer-encoding") != b""
         if scope["method"] in _BODY_METHODS and has_body and not _is_json(_header(scope, b"content-type")):
@@ -147,6 +178,7 @@ def error_response(
     status: int,
     code: str,
     message: str,
+    *,
     details: Mapping[str, object] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
@@ -165,8 +197,17 @@ async def _answer_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)  # noqa: S101 - Starlette looks handlers up by type
     if error.status >= 500:
         log.warning("request.unavailable", exc_info=error)
-    headers = {"Retry-After": "1"} if error.retryable else None
-    return error_response(request.state.request_id, error.status, error.code, error.message, error.details, headers)
+    headers = {"Retry-After": "1"} if error.retryable else {}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return error_response(
+        request.state.request_id,
+        error.status,
+        error.code,
+        error.message,
+        details=error.details,
+        headers=headers,
+    )
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
@@ -178,7 +219,18 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
         )
     code = _HTTP_CODES.get(status, "VALIDATION_ERROR")
     sentence = _HTTP_SENTENCES.get(status, "The request cannot be served.")
-    return error_response(request.state.request_id, status, code, sentence, headers=error.headers)
+    headers = {"Allow": ", ".join(_methods_of(request))} if status == 405 else error.headers
+    return error_response(request.state.request_id, status, code, sentence, headers=headers)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """What the path of this request takes; the router's own answer knows only the first route that it fits."""
+    routes, scope = request.app.router.routes, request.scope
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:
@@ -190,15 +242,19 @@ def _schema_error(request: Request, errors: list[dict[str, str]]) -> Response:
     sentence = "The request does not have the required form: " + "; ".join(
         f"{e['field']}: {e['message']}" for e in errors[:3]
     )
-    return error_response(request.state.request_id, 422, "VALIDATION_ERROR", sentence, {"errors": errors})
+    return error_response(request.state.request_id, 422, "VALIDATION_ERROR", sentence, details={"errors": errors})
 
 
 def _complaint(entry: Mapping[str, Any]) -> dict[str, str]:
-    """Names the field and the rule; the value itself is never echoed, and pydantic's message for these rules holds none."""
+    """Names the field and the rule, never the value: pydantic's messages for the rules in use hold none."""
     if entry["type"] == "json_invalid":
         return {"field": "body", "rule": "json_invalid", "message": "The body is not valid JSON."}
     where = [str(part) for part in entry["loc"] if part not in ("body", "query", "path", "header")]
-    return {"field": ".".join(where) or "body", "rule": entry["type"], "message": entry["msg"]}
+    return {
+        "field": ".".join(where) or "body",
+        "rule": entry["type"],
+        "message": entry["msg"].removeprefix("Value error, "),
+    }
 
 
 async def _database_of(request: Request) -> Database:

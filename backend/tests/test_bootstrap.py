@@ -54,9 +54,7 @@ def run(tmp_path: Path) -> Run:
         (["uv", "lock", "--check"], ["lock", "--check"]),
     ],
 )
-def test_hands_each_command_to_uv(
-    run: Run, tmp_path: Path, arguments: list[str], handed_over: list[str]
-) -> None:
+def test_hands_each_command_to_uv(run: Run, tmp_path: Path, arguments: list[str], handed_over: list[str]) -> None:
     lines = run(*arguments).stdout.splitlines()
     assert lines[:-1] == [str(tmp_path) if part == "ROOT" else part for part in handed_over]
 
@@ -72,9 +70,7 @@ def test_prints_its_commands_without_needing_uv(run: Run, arguments: list[str]) 
     assert "serve" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "complaint"), [(["srve"], "unknown command: srve"), (["run"], "which")]
-)
+@pytest.mark.parametrize(("arguments", "complaint"), [(["srve"], "unknown command: srve"), (["run"], "which")])
 def test_refuses_what_it_does_not_know(run: Run, arguments: list[str], complaint: str) -> None:
     done = run(*arguments)
     assert done.returncode == 1

@@ -27,9 +27,7 @@ def test_file_and_functions_are_short(file: Path) -> None:
     source = file.read_text()
     assert len(source.splitlines()) <= FILE_LINES
     functions = [
-        node
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
     too_long = {node.name: length_of(node) for node in functions if length_of(node) > FUNCTION_LINES}
     assert not too_long

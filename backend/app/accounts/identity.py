@@ -1,7 +1,7 @@
 """Who is calling: from the headers of a request to the id of a user.
 
-Development knows a person by X-Dev-User-Id alone. API keys and JWT join here: each is one more way from a header to
-`(issuer, subject)`, and `user_id_for` does the rest.
+Development knows a person by X-Dev-User-Id alone. API keys and JWT join here: each is one more way from a
+header to `(issuer, subject)`, and `user_id_for` does the rest.
 """
 
 from typing import Annotated
@@ -40,6 +40,7 @@ class Identity:
         """Raises Unauthorized when nothing in the request says who is calling, or it may not say it so."""
         if dev_id is None:
             raise Unauthorized
+        dev_id = _as_written(dev_id)
         if not self._dev_auth:
             raise Unauthorized(f"{DEV_HEADER} is not taken by this server.")
         if not 1 <= len(dev_id) <= _MAX_DEV_ID or not dev_id.isprintable():
@@ -58,6 +59,14 @@ class Identity:
             self._known.clear()
         self._known[issuer, subject] = user_id
         return user_id
+
+
+def _as_written(header: str) -> str:
+    """Headers arrive as if they were Latin-1; what people and programs send today is UTF-8."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
 
 
 async def _current_user_id(request: Request, dev_id: Annotated[str | None, Depends(_dev_header)]) -> str:

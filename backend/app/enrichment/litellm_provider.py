@@ -44,8 +44,12 @@ class LiteLLMProvider:
         messages = enrichment_messages(text)
         deadline = clock.local_seconds() + self._settings.timeout_seconds
         faults: list[LLMError] = []
+        at_fault: set[str] = set()
         models = self._settings.models
         for place, model in enumerate(models):
+            provider = provider_of(model)
+            if provider in at_fault and self._gate.allowance(provider) == 0:
+                continue  # this item closed it itself: it is to be told why, not to wait for it
             left = deadline - clock.local_seconds()
             if left < _SHORTEST_TRY_SECONDS:
                 faults.append(LLMTimeout())
@@ -53,8 +57,9 @@ class LiteLLMProvider:
             request = self._request(model, messages, left / self._open_models(models[place:]))
             outcome = await self._ask(request, attempts)
             if isinstance(outcome, EnrichmentSchema):
-                return EnrichmentResult(outcome, provider_of(model), model, PROMPT_VERSION)
+                return EnrichmentResult(outcome, provider, model, PROMPT_VERSION)
             faults.append(outcome)
+            at_fault.add(provider)
         raise most_hopeful(faults)
 
     def _open_models(self, models: list[str]) -> int:
@@ -94,9 +99,7 @@ class LiteLLMProvider:
             self._gate.report_success(admission)
             return answer
         finally:
-            self._gate.release(
-                admission
-            )  # also of a cancelled call; without effect where a verdict was reported
+            self._gate.release(admission)  # also of a cancelled call; without effect where a verdict was reported
 
     def _report(self, admission: Admission, fault: LLMError) -> None:
         """Tell the gate. The item that met a refused key first fails and says so; others are to wait."""

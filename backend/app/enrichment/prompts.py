@@ -7,14 +7,8 @@ cannot hold, and the instructions say that nothing between them is to be obeyed.
 
 from hashlib import sha256
 
-from app.enrichment.schemas import (
-    SUMMARY_MAX_CHARS,
-    TAG_MAX_CHARS,
-    TAGS_MAX,
-    TAGS_MIN,
-    TITLE_MAX_CHARS,
-    SourceType,
-)
+from app.enrichment.schemas import TAGS_MAX, TAGS_MIN
+from app.items.item import SUMMARY_MAX_CHARS, TAG_MAX_CHARS, TITLE_MAX_CHARS, SourceType
 from app.llm.extraction import Message
 
 # Goes into every result: change it whenever a word below changes.

@@ -13,7 +13,7 @@ from app.enrichment.prompts import PROMPT_VERSION
 from app.enrichment.schemas import EnrichmentResult, EnrichmentSchema
 from app.enrichment.stub_text import enrichment_of
 from app.errors import LLMError, LLMInvalidAnswer, Remedy, llm_errors
-from app.llm.attempts import UNRECORDED, Attempt, AttemptOutcome, AttemptRecorder, Usage
+from app.llm.attempts import UNRECORDED, AttemptOutcome, AttemptRecorder, Usage
 from app.llm.gate import UNLIMITED
 
 _NAME = "stub"

@@ -5,15 +5,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 
-from app.enrichment.schemas import (
-    SUMMARY_MAX_CHARS,
-    TAG_MAX_CHARS,
-    TAGS_MAX,
-    TAGS_MIN,
-    TITLE_MAX_CHARS,
-    EnrichmentSchema,
-    SourceType,
-)
+from app.enrichment.schemas import TAGS_MAX, TAGS_MIN, EnrichmentSchema
+from app.items.item import SUMMARY_MAX_CHARS, TAG_MAX_CHARS, TITLE_MAX_CHARS, SourceType
 
 _ARTICLE_CHARS = 1500
 _SPARE_TAGS = ("note", "unsorted", "inbox")
@@ -24,22 +17,20 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 _FIRST_PERSON = re.compile(r"\b(?:i|i'm|i've|my|me|we|our|todo|remember|ich|wir|je|nous|yo)\b", re.IGNORECASE)
 # Scripts written without spaces: a run of letters there is no word, pairs of them nearly are.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
-_COMMON_WORDS = frozenset(  # noqa: SIM905 - a list of 170 strings is no easier to read
+_COMMON_WORDS = frozenset(
     """about after again all also am an and any are as at be because been before being between both but by can
     could day did do does doing down during each few for from get go had has have having he her here hers him
     his how if in into is it its just let like make me more most must my new no nor not now of off on once one
     only or other our out over own same she should so some such than that the their them then there these they
     this those through to too two under until up use very was we were what when where which while who whom why
     will with would yes yet you your der die das und ist nicht ein eine mit auf für von den dem des im zu les
-    des est une pour dans que qui sur pas el la los las un una por con para del se""".split()
+    des est une pour dans que qui sur pas el la los las un una por con para del se""".split()  # noqa: SIM905 - 170 strings read no better
 )
 
 
 def enrichment_of(text: str) -> EnrichmentSchema:
     """An enrichment of any text that is not blank, be it one sign, or without letters, or without spaces."""
-    plain = "".join(
-        " " if unicodedata.category(char) in {"Cc", "Cs"} and char != "\n" else char for char in text
-    )
+    plain = "".join(" " if unicodedata.category(char) in {"Cc", "Cs"} and char != "\n" else char for char in text)
     return EnrichmentSchema(
         title=_title(plain),
         summary=_summary(plain),
@@ -56,7 +47,8 @@ def _title(text: str) -> str:
     if not telling:
         return f"Note of {len(text.strip())} signs"
     sentence = _SENTENCE.match(telling[0])
-    return _shorten(_one_line(sentence.group() if sentence else telling[0]).rstrip(".。"), TITLE_MAX_CHARS)
+    title = _one_line(sentence.group() if sentence else telling[0])
+    return _shorten(title.rstrip(".。") or title, TITLE_MAX_CHARS)
 
 
 def _summary(text: str) -> str:
@@ -102,9 +94,7 @@ def _emoji_names(text: str) -> Iterator[str]:
 def _source_type(text: str) -> SourceType:
     """An article is long or links to one, and does not speak of its writer."""
     is_long = len(text) > _ARTICLE_CHARS or _URL.search(text) is not None
-    return (
-        SourceType.ARTICLE if is_long and not _FIRST_PERSON.search(text[:_ARTICLE_CHARS]) else SourceType.NOTE
-    )
+    return SourceType.ARTICLE if is_long and not _FIRST_PERSON.search(text[:_ARTICLE_CHARS]) else SourceType.NOTE
 
 
 def _one_line(text: str) -> str:

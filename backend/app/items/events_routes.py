@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Self
 
 from fastapi import APIRouter, Depends, Header
 from fastapi.sse import EventSourceResponse, ServerSentEvent
@@ -11,12 +11,13 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from app.accounts.identity import CurrentUserId
 from app.announcements import News, Noticeboard
 from app.errors import InvalidCursor
+from app.items.item import ItemStatus
 from app.items.item_model import ItemEvent
 from app.items.queries import events_after, newest_event
-from app.items.schemas import ItemStatus, WireTime
-from app.web import DatabaseOf, WireModel, declared_errors
+from app.web import DatabaseOf, WireModel, WireTime, declared_errors
 
 _PAGE = 200
+_MAX_NUMBER = 2**63 - 1
 _POLL_SECONDS = 5.0  # the safety net under a missed announcement
 _HELD_BACK_SECONDS = 0.05  # an older transaction may hide a committed event for a moment
 
@@ -39,9 +40,12 @@ async def _last_event_id(
     if last_event_id is None:
         return None
     tx, _, seq = last_event_id.partition("-")
-    if not (tx.isascii() and tx.isdigit() and seq.isascii() and seq.isdigit() and len(last_event_id) <= 38):
+    if not (tx.isascii() and tx.isdigit() and seq.isascii() and seq.isdigit()):
         raise InvalidCursor
-    return int(tx), int(seq)
+    place = int(tx), int(seq)
+    if max(place) > _MAX_NUMBER:
+        raise InvalidCursor
+    return place
 
 
 @router.get("/events", response_class=EventSourceResponse, responses=declared_errors(400))
@@ -49,7 +53,7 @@ async def item_events(
     user_id: CurrentUserId, database: DatabaseOf, after: Annotated[Place | None, Depends(_last_event_id)]
 ) -> AsyncIterator[ServerSentEvent]:
     """Each change of an item as it is committed; `Last-Event-ID` resumes without a gap."""
-    place = after or await database.read(lambda session: newest_event(session, user_id))
+    place = after if after is not None else await database.read(lambda session: newest_event(session, user_id))
     async with _Listener(database.noticeboard, user_id) as listener:
         while not database.noticeboard.closed:
             events = await database.read(partial(events_after, user_id=user_id, after=place, limit=_PAGE))
@@ -62,7 +66,7 @@ async def item_events(
 
 def _server_sent(event: ItemEvent) -> ServerSentEvent:
     body = ItemEventOut(id=event.item_id, status=ItemStatus(event.status), updated_at=event.at)
-    return ServerSentEvent(data=body, event="item", id=f"{event.tx}-{event.seq}")
+    return ServerSentEvent(data=body.model_dump(mode="json", by_alias=True), event="item", id=f"{event.tx}-{event.seq}")
 
 
 class _Listener:
@@ -73,7 +77,7 @@ class _Listener:
         self._heard = asyncio.Event()
         self._again = False
 
-    async def __aenter__(self) -> "_Listener":
+    async def __aenter__(self) -> Self:
         self._unsubscribe = self._noticeboard.subscribe(self._hear)
         return self
 
@@ -81,7 +85,7 @@ class _Listener:
         self._unsubscribe()
 
     async def wait(self) -> None:
-        """Returns when there may be something new; a short while after the last news once more, in case it was held back."""
+        """Until there may be something new; soon after the last news again, in case some was held back."""
         seconds = _HELD_BACK_SECONDS if self._again else _POLL_SECONDS
         try:
             async with asyncio.timeout(seconds):

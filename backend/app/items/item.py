@@ -1,7 +1,7 @@
 """The life of an item: its statuses, what can be done in each, and nothing else.
 
-This table is the only place that decides; the API asks it before it writes, the worker takes its statuses from
-it, and the tests drive both against it.
+This table is the only place that decides; the API asks it before it writes, the worker takes its statuses
+from it, and the tests drive both against it.
 """
 
 from enum import StrEnum

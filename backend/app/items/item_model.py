@@ -30,8 +30,9 @@ from app.worker.work_columns import WorkColumns, work_indexes
 class Item(WorkColumns, Base):
     """A captured text on its way into the library.
 
-    `suggestions` is the model's proposal, `[{id, name, status}]`. `search_text` is casefolded and set only once the item is in the library. `enrichment`
-    tells where the shown proposal came from: provider, model, promptVersion, coverage, cached.
+    `suggestions` is the model's proposal, `[{id, name, status}]`. `search_text` is casefolded and set only
+    while the item is in the library. `enrichment` tells where the shown proposal came from: provider, model,
+    promptVersion, coverage, cached.
     """
 
     __tablename__ = "items"
@@ -85,9 +86,9 @@ class Item(WorkColumns, Base):
 class ItemEvent(Base):
     """One line of an item's journal, which feeds its history and the live events.
 
-    Readers page by `(tx, seq)`: on PostgreSQL a transaction with a lower `seq` may commit later, so they read only
-    what lies before the oldest transaction still under way; on SQLite, where writers are serial, `tx` is 0.
-    `changes` is `{field: {"from": …, "to": …}}`.
+    Readers page by `(tx, seq)`: on PostgreSQL a transaction with a lower `seq` may commit later, so they read
+    only what lies before the oldest transaction still under way; on SQLite, where writers are serial, it is
+    0. `changes` is `{field: {"from": …, "to": …}}`.
     """
 
     __tablename__ = "item_events"
@@ -139,7 +140,7 @@ class ItemTag(Base):
 
 
 class IdempotencyKey(Base):
-    """A create request: its key, the hash of its body, the item that it made (null only before its commit)."""
+    """A create request: its key, the hash of its body, the item that it made; null only before its commit."""
 
     __tablename__ = "idempotency_keys"
 

@@ -15,6 +15,7 @@ from app.items.tagging import name_key
 from app.llm.attempt_model import LLMAttempt
 
 _ERRORS = llm_errors()
+_Row = Row[*tuple[Any, ...]]
 
 
 def present(session: Session, items: Sequence[Item]) -> list[ItemOut]:
@@ -48,7 +49,7 @@ def _vocabulary(session: Session, user_id: str, keys: set[str]) -> dict[str, Tag
     return {tag.name_key: tag for tag in session.scalars(query)}
 
 
-def _spent(session: Session, ids: Sequence[str]) -> dict[str, Row[Any]]:
+def _spent(session: Session, ids: Sequence[str]) -> dict[str, _Row]:
     """Per item: how many upstream calls, and for each sum how many of them it knows."""
     query = select(
         LLMAttempt.item_id,
@@ -61,10 +62,10 @@ def _spent(session: Session, ids: Sequence[str]) -> dict[str, Row[Any]]:
         func.sum(LLMAttempt.cost_usd).label("cost_usd"),
     )
     rows = session.execute(query.where(LLMAttempt.item_id.in_(ids)).group_by(LLMAttempt.item_id))
-    return {row.item_id: row for row in rows}
+    return {str(row.item_id): row for row in rows}
 
 
-def _present_one(item: Item, links: Sequence[Tag], vocabulary: dict[str, Tag], spent: Row[Any] | None) -> ItemOut:
+def _present_one(item: Item, links: Sequence[Tag], vocabulary: dict[str, Tag], spent: _Row | None) -> ItemOut:
     enrichment = _enrichment(item, spent)
     return ItemOut.model_construct(
         id=item.id,
@@ -103,11 +104,14 @@ def _carried(item: Item, links: Sequence[Tag], vocabulary: dict[str, Tag]) -> li
 
 def _suggested(entry: dict[str, Any], vocabulary: dict[str, Tag]) -> SuggestedTagOut:
     return SuggestedTagOut.model_construct(
-        id=entry["id"], name=entry["name"], status=SuggestionStatus(entry["status"]), known=name_key(entry["name"]) in vocabulary
+        id=entry["id"],
+        name=entry["name"],
+        status=SuggestionStatus(entry["status"]),
+        known=name_key(entry["name"]) in vocabulary,
     )
 
 
-def _enrichment(item: Item, spent: Row[Any] | None) -> EnrichmentOut | None:
+def _enrichment(item: Item, spent: _Row | None) -> EnrichmentOut | None:
     source = item.enrichment or {}
     if spent is None and not source:
         return None

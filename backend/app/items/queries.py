@@ -1,23 +1,23 @@
 """Reading items: what waits for a person, the library, search, history, and the journal as live events."""
 
 import base64
-import binascii
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
 import orjson
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, text, tuple_
+from sqlalchemy import ColumnElement, Select, func, or_, select, text, tuple_
 from sqlalchemy.orm import Session
 
 from app.errors import InvalidCursor, NotFound
 from app.items.item_model import Item, ItemEvent, ItemTag, Tag
 from app.items.schemas import SearchMode
-from app.items.tagging import name_key
+from app.items.tagging import name_key, single_spaced
 
 _PENDING = text("items.status IN ('ENRICHING', 'READY_TO_CONFIRM', 'FAILED')")
-_ARCHIVED = text("items.status = 'ARCHIVED'")
+ARCHIVED = text("items.status = 'ARCHIVED'")
+_CHECKSUM_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,11 @@ class Page:
 def own_item(session: Session, user_id: str, item_id: str, *, for_change: bool = False) -> Item:
     """The person's item. Raises NotFound, for another person's too.
 
-    `for_change` locks the row on PostgreSQL; on SQLite a writing transaction has the whole file locked already.
+    `for_change` locks the row on PostgreSQL, though not against links to it; on SQLite a writing transaction
+    has the whole file anyway.
     """
     query = select(Item).where(Item.id == item_id, Item.user_id == user_id)
-    item = session.scalar(query.with_for_update() if for_change else query)
+    item = session.scalar(query.with_for_update(key_share=True) if for_change else query)
     if item is None:
         raise NotFound("There is no item with this id.")
     return item
@@ -51,13 +52,15 @@ def pending_items(session: Session, user_id: str, limit: int) -> tuple[Sequence[
     return items, total or 0
 
 
-def library_page(session: Session, user_id: str, *, words: str, tag: str | None, cursor: str | None, limit: int) -> Page:
+def library_page(
+    session: Session, user_id: str, *, words: str, tag: str | None, cursor: str | None, limit: int
+) -> Page:
     """Confirmed items, newest first, that hold `words` and carry `tag`."""
     query = _archived(user_id)
     if words:
-        query = query.where(_holds(words))
+        query = query.where(_holds(user_id, words))
     if tag:
-        query = query.where(_carries(Tag.name_key == name_key(tag)))
+        query = query.where(_carries(user_id, _is_named(tag)))
     return _page(session, query, cursor, limit)
 
 
@@ -67,9 +70,9 @@ def search_page(
     """Confirmed items found by `words`: by tag alone when they begin with #, else in every text and tag."""
     sought = words.strip()
     if sought.startswith("#"):
-        mode, condition = SearchMode.TAG_ONLY, _carries(Tag.name_key == name_key(sought[1:].strip()))
+        mode, condition = SearchMode.TAG_ONLY, _carries(user_id, _is_named(sought[1:]))
     else:
-        mode, condition = SearchMode.COMBINED, _holds(sought)
+        mode, condition = SearchMode.COMBINED, _holds(user_id, sought)
     query = _archived(user_id).where(condition)
     total = session.scalar(select(func.count()).select_from(query.with_only_columns(Item.id).subquery()))
     return _page(session, query, cursor, limit), mode, total or 0
@@ -82,7 +85,7 @@ def history_of(session: Session, item: Item) -> Sequence[ItemEvent]:
 
 
 def events_after(session: Session, user_id: str, after: tuple[int, int], limit: int) -> Sequence[ItemEvent]:
-    """The person's journal past `(tx, seq)`, as far as no transaction that is still under way can add to it."""
+    """The person's journal past `(tx, seq)`, as far as no transaction still under way can add to it."""
     query = select(ItemEvent).where(ItemEvent.user_id == user_id, tuple_(ItemEvent.tx, ItemEvent.seq) > tuple_(*after))
     if session.get_bind().dialect.name == "postgresql":
         query = query.where(text("item_events.tx < pg_snapshot_xmin(pg_current_snapshot())::text::bigint"))
@@ -96,22 +99,33 @@ def newest_event(session: Session, user_id: str) -> tuple[int, int]:
     return (row.tx, row.seq) if row else (0, 0)
 
 
-def _archived(user_id: str) -> Select[tuple[Item]]:
-    return select(Item).where(Item.user_id == user_id, _ARCHIVED)
+def _archived(user_id: str) -> Select[Item]:
+    return select(Item).where(Item.user_id == user_id, ARCHIVED)
 
 
-def _carries(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    linked = and_(ItemTag.item_id == Item.id, Tag.id == ItemTag.tag_id, Tag.deleted_at.is_(None), condition)
-    return exists().where(linked).correlate(Item)
+def _carries(user_id: str, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    tagged = (
+        select(ItemTag.item_id)
+        .join(Tag, Tag.id == ItemTag.tag_id)
+        .where(Tag.user_id == user_id, Tag.deleted_at.is_(None), condition)
+    )
+    return Item.id.in_(tagged)
 
 
-def _holds(words: str) -> ColumnElement[bool]:
+def _is_named(name: str) -> ColumnElement[bool]:
+    return Tag.name_key == name_key(single_spaced(name))
+
+
+def _holds(user_id: str, words: str) -> ColumnElement[bool]:
     """The words stand together in a text or a tag; wildcards in them are plain characters."""
     sought = name_key(words)
-    return or_(Item.search_text.contains(sought, autoescape=True), _carries(Tag.name_key.contains(sought, autoescape=True)))
+    return or_(
+        Item.search_text.contains(sought, autoescape=True),
+        _carries(user_id, Tag.name_key.contains(sought, autoescape=True)),
+    )
 
 
-def _page(session: Session, query: Select[tuple[Item]], cursor: str | None, limit: int) -> Page:
+def _page(session: Session, query: Select[Item], cursor: str | None, limit: int) -> Page:
     if cursor is not None:
         query = query.where(tuple_(Item.confirmed_at, Item.id) < tuple_(*_decode_cursor(cursor)))
     found = session.scalars(query.order_by(Item.confirmed_at.desc(), Item.id.desc()).limit(limit + 1)).all()
@@ -122,17 +136,21 @@ def _page(session: Session, query: Select[tuple[Item]], cursor: str | None, limi
 
 def _encode_cursor(item: Item) -> str:
     assert item.confirmed_at is not None  # noqa: S101 - what is archived was confirmed
-    place = [item.confirmed_at.isoformat(), item.id]
-    return base64.urlsafe_b64encode(orjson.dumps(place)).decode().rstrip("=")
+    place = orjson.dumps([item.confirmed_at.isoformat(), item.id])
+    return base64.urlsafe_b64encode(_checksum(place) + place).decode().rstrip("=")
 
 
-def _decode_cursor(cursor: str) -> tuple[Any, Any]:
+def _decode_cursor(cursor: str) -> tuple[datetime, str]:
+    """Where the cursor points. The checksum finds damage, which must not pass for another place."""
     try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        moment, item_id = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        if not isinstance(item_id, str) or "\x00" in item_id:
+        packed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        if _checksum(packed[_CHECKSUM_BYTES:]) != packed[:_CHECKSUM_BYTES]:
             raise InvalidCursor
-        at = datetime.fromisoformat(moment)
-        return at.astimezone(UTC), item_id
-    except (ValueError, TypeError, binascii.Error, OverflowError):
+        moment, item_id = orjson.loads(packed[_CHECKSUM_BYTES:])
+        return datetime.fromisoformat(moment), str(item_id)
+    except (ValueError, TypeError):
         raise InvalidCursor from None
+
+
+def _checksum(place: bytes) -> bytes:
+    return hashlib.blake2b(place, digest_size=_CHECKSUM_BYTES).digest()

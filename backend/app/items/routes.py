@@ -1,6 +1,7 @@
 """The routes of items, the library and search: parse, one service function in one transaction, answer."""
 
 import hashlib
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
 
@@ -12,13 +13,13 @@ from app.errors import ApiError
 from app.items import queries, service
 from app.items.presentation import present
 from app.items.schemas import (
+    BulkAction,
     BulkError,
     BulkOut,
     BulkRequest,
     BulkResult,
     HistoryEvent,
     HistoryOut,
-    Id,
     ItemCreate,
     ItemOut,
     ItemPatch,
@@ -26,9 +27,8 @@ from app.items.schemas import (
     Pagination,
     PendingOut,
     SearchOut,
-    Text,
 )
-from app.web import DatabaseOf, declared_errors
+from app.web import DatabaseOf, Id, Text, declared_errors
 
 _PENDING_DEFAULT, _PENDING_MAX = 200, 500
 _BULK_SHARE = 25  # ids a transaction: other writers get their turn in between
@@ -39,12 +39,17 @@ library_router = APIRouter(tags=["library"])
 Cursor = Annotated[str | None, Query(max_length=500)]
 Limit = Annotated[int, Query(ge=1, le=100)]
 Words = Annotated[Text, Query(max_length=500)]
-IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
+IdempotencyKey = Annotated[Text | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
 
 
 @router.post("", status_code=201, responses=declared_errors(400, 409))
 async def create_item(
-    body: ItemCreate, response: Response, user_id: CurrentUserId, database: DatabaseOf, idempotency_key: IdempotencyKey = None
+    body: ItemCreate,
+    response: Response,
+    user_id: CurrentUserId,
+    database: DatabaseOf,
+    *,
+    idempotency_key: IdempotencyKey = None,
 ) -> ItemOut:
     """Capture a text; the answer does not wait for its enrichment."""
     created = await database.write(
@@ -55,21 +60,25 @@ async def create_item(
     return created.item
 
 
-@router.get("/pending", responses={304: {"description": "Nothing changed since the ETag that was sent."}})
+@router.get(
+    "/pending",
+    response_model=PendingOut,
+    responses={304: {"description": "Nothing changed since the ETag that was sent."}},
+)
 async def pending_items(
     request: Request,
     user_id: CurrentUserId,
     database: DatabaseOf,
     limit: Annotated[int, Query(ge=1, le=_PENDING_MAX)] = _PENDING_DEFAULT,
-) -> PendingOut:
+) -> Response:
     """What waits for the model or for the person, newest first; made to be polled with If-None-Match."""
     items, total = await database.read(lambda session: _present_pending(session, user_id, limit))
     body = PendingOut.model_construct(items=items, total=total).model_dump_json(by_alias=True).encode()
     etag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
-    if etag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)  # type: ignore[return-value] - FastAPI passes a Response on
-    return Response(body, headers=headers, media_type="application/json")  # type: ignore[return-value]
+    if _names(request.headers.getlist("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")
 
 
 @router.post("/bulk", responses=declared_errors(400))
@@ -79,7 +88,7 @@ async def change_items(body: BulkRequest, user_id: CurrentUserId, database: Data
     results: list[BulkResult] = []
     for start in range(0, len(ids), _BULK_SHARE):
         share = ids[start : start + _BULK_SHARE]
-        results += await database.write(lambda session, share=share: _change_each(session, user_id, body.action, share))
+        results += await database.write(partial(_change_each, user_id=user_id, action=body.action, ids=share))
     return BulkOut(results=results)
 
 
@@ -117,6 +126,7 @@ async def item_history(item_id: Id, user_id: CurrentUserId, database: DatabaseOf
 async def library(
     user_id: CurrentUserId,
     database: DatabaseOf,
+    *,
     cursor: Cursor = None,
     limit: Limit = 20,
     q: Words = "",
@@ -133,7 +143,7 @@ async def library(
 
 @library_router.get("/search", responses=declared_errors(400))
 async def search(
-    user_id: CurrentUserId, database: DatabaseOf, q: Words, cursor: Cursor = None, limit: Limit = 20
+    user_id: CurrentUserId, database: DatabaseOf, q: Words, *, cursor: Cursor = None, limit: Limit = 20
 ) -> SearchOut:
     """Confirmed items by words in title, summary, text and tags, or by one tag with `#tag`."""
 
@@ -146,6 +156,12 @@ async def search(
     return await database.read(read)
 
 
+def _names(conditions: Sequence[str], etag: str) -> bool:
+    """The weak comparison of RFC 9110: a proxy that compresses the answer puts W/ before the tag."""
+    offered = {part.strip().removeprefix("W/") for condition in conditions for part in condition.split(",")}
+    return etag in offered or "*" in offered
+
+
 def _present_pending(session: Session, user_id: str, limit: int) -> tuple[list[ItemOut], int]:
     items, total = queries.pending_items(session, user_id, limit)
     return present(session, items), total
@@ -155,17 +171,17 @@ def _pagination(page: queries.Page) -> Pagination:
     return Pagination.model_construct(cursor=page.cursor, has_more=page.cursor is not None)
 
 
-def _change_each(session: Session, user_id: str, action: str, ids: list[str]) -> list[BulkResult]:
+def _change_each(session: Session, user_id: str, action: BulkAction, ids: list[str]) -> list[BulkResult]:
     return [_change_one(session, user_id, action, item_id) for item_id in ids]
 
 
-def _change_one(session: Session, user_id: str, action: str, item_id: str) -> BulkResult:
+def _change_one(session: Session, user_id: str, action: BulkAction, item_id: str) -> BulkResult:
     try:
         with session.begin_nested():
             if action == "retry":
                 item = service.retry_item(session, user_id, item_id)
             else:
-                item = service.change_item(session, user_id, item_id, ItemPatch(action=action))  # type: ignore[arg-type]
+                item = service.change_item(session, user_id, item_id, ItemPatch(action=action))
     except ApiError as error:
         details = dict(error.details) if error.details else None
         return BulkResult(id=item_id, error=BulkError(code=error.code, message=error.message, details=details))

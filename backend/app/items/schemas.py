@@ -1,10 +1,9 @@
 """Items on the wire, field by field as existing clients know them."""
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PlainSerializer, StringConstraints
+from pydantic import Field, StrictBool
 
 from app.items.item import (
     RAW_TEXT_MAX_CHARS,
@@ -16,32 +15,22 @@ from app.items.item import (
     SourceType,
     SuggestionStatus,
 )
-from app.web import WireModel
+from app.web import Id, Text, WireModel, WireTime
 
 MAX_IDS = 500
 _MAX_TAGS = 50
 
 
-def _no_nul(value: str) -> str:
-    if "\x00" in value:
-        raise ValueError("must not contain NUL characters")
-    return value
-
-
-def _wire_time(value: datetime) -> str:
-    return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-WireTime = Annotated[datetime, PlainSerializer(_wire_time, return_type=str)]
-Text = Annotated[str, AfterValidator(_no_nul)]
-Id = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_no_nul)]
+_Ids = Annotated[list[Id], Field(max_length=_MAX_TAGS)]
 TagName = Annotated[Text, Field(max_length=TAG_MAX_CHARS)]
 
 
 class ItemCreate(WireModel):
+    """Where `enrich` is left out, the person's `aiSuggestionsEnabled` decides, which is true by default."""
+
     raw_text: Annotated[Text, Field(min_length=1, max_length=RAW_TEXT_MAX_CHARS)]
-    enrich: bool = True
-    tag_ids: Annotated[list[Id], Field(max_length=_MAX_TAGS)] = []
+    enrich: StrictBool = True
+    tag_ids: _Ids = Field(default_factory=list)
 
 
 class ItemPatch(WireModel):
@@ -52,9 +41,9 @@ class ItemPatch(WireModel):
     summary: Annotated[Text, Field(max_length=SUMMARY_MAX_CHARS)] | None = None
     original_text: Annotated[Text, Field(min_length=1, max_length=RAW_TEXT_MAX_CHARS)] | None = None
     tags: Annotated[list[TagName], Field(max_length=_MAX_TAGS)] | None = None
-    accepted_suggestion_ids: Annotated[list[Id], Field(max_length=_MAX_TAGS)] = []
-    rejected_suggestion_ids: Annotated[list[Id], Field(max_length=_MAX_TAGS)] = []
-    added_tag_ids: Annotated[list[Id], Field(max_length=_MAX_TAGS)] = []
+    accepted_suggestion_ids: _Ids = Field(default_factory=list)
+    rejected_suggestion_ids: _Ids = Field(default_factory=list)
+    added_tag_ids: _Ids = Field(default_factory=list)
 
 
 class ItemTagOut(WireModel):
@@ -113,7 +102,7 @@ class ItemOut(WireModel):
     updated_at: WireTime
     confirmed_at: WireTime | None
     attachment_count: int = 0
-    attachments: list[Any] = []
+    attachments: list[Any] = Field(default_factory=list)
 
 
 class PendingOut(WireModel):
@@ -143,8 +132,11 @@ class SearchOut(WireModel):
     total: int
 
 
+BulkAction = Literal["confirm", "discard", "retry"]
+
+
 class BulkRequest(WireModel):
-    action: Literal["confirm", "discard", "retry"]
+    action: BulkAction
     ids: Annotated[list[Id], Field(min_length=1, max_length=MAX_IDS)]
 
 
@@ -177,3 +169,39 @@ class HistoryEvent(WireModel):
 
 class HistoryOut(WireModel):
     events: list[HistoryEvent]
+
+
+_Color = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$", examples=["#1e90ff"])]
+
+
+class TagCreate(WireModel):
+    name: Annotated[TagName, Field(min_length=1)]
+    color: _Color | None = None
+
+
+class TagPatch(WireModel):
+    """A field left out stays as it is; `color: null` takes the colour away."""
+
+    name: Annotated[TagName, Field(min_length=1)] | None = None
+    color: _Color | None = None
+
+
+class TagMerge(WireModel):
+    source_tag_ids: Annotated[list[Id], Field(min_length=1, max_length=MAX_IDS)]
+    target_tag_id: Id
+
+
+class TagOut(WireModel):
+    """`usageCount` counts confirmed items; `lastUsed` is when the tag was last put on one or confirmed."""
+
+    id: str
+    name: str
+    usage_count: int
+    last_used: WireTime | None
+    created_at: WireTime
+    color: str | None
+
+
+class TagsOut(WireModel):
+    tags: list[TagOut]
+    total: int

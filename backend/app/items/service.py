@@ -4,15 +4,16 @@ Every change asks `item.next_status` first, moves the fence with its flush, and 
 """
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from pydantic.alias_generators import to_camel
 from sqlalchemy import select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from app.accounts.user_model import User
 from app.announcements import news_of
 from app.clock import utc_now
 from app.errors import DuplicateRequest, InvalidInput
@@ -24,12 +25,12 @@ from app.items.item import (
     SourceType,
     next_status,
 )
-from app.items.item_model import IdempotencyKey, Item, Tag
+from app.items.item_model import IdempotencyKey, Item
 from app.items.journal import CREATED, record
 from app.items.presentation import present, present_new
 from app.items.queries import own_item
 from app.items.schemas import ItemCreate, ItemOut, ItemPatch
-from app.items.tagging import apply_tags, link_tags, name_key, owned_tags, reopen_suggestions
+from app.items.tagging import apply_tags, is_blank, link_tags, name_key, owned_tags, reopen_suggestions
 from app.worker.fairness import fair_rank
 
 IDEMPOTENCY_HOURS = 24
@@ -44,17 +45,19 @@ class Created:
 
 
 def create_item(session: Session, user_id: str, request: ItemCreate, idempotency_key: str | None = None) -> Created:
-    """Capture a text. Raises InvalidInput for a blank text or an unknown tag, DuplicateRequest for a reused key."""
-    raw_text = request.raw_text.strip()
-    if not raw_text:
-        raise InvalidInput("rawText must not be blank.", {"field": "rawText"})
+    """Capture a text; where the request does not say `enrich`, the person's preference does.
+
+    Raises InvalidInput for a blank text or an unknown tag, DuplicateRequest for a reused key.
+    """
+    raw_text = _not_blank("rawText", request.raw_text)
     item_id = None
     if idempotency_key is not None:
-        item_id = _earlier_item(session, user_id, idempotency_key, _hash(request.model_dump_json()))
+        item_id = _earlier_item(session, user_id, idempotency_key, _hash(request.model_dump_json(exclude_unset=True)))
         if item_id is not None:
             return Created(present(session, [own_item(session, user_id, item_id)])[0], replayed=True)
     tags = owned_tags(session, user_id, request.tag_ids)
-    item = _new_item(user_id, raw_text, enrich=request.enrich, tags=tags)
+    enrich = request.enrich if "enrich" in request.model_fields_set else _wants_suggestions(session, user_id)
+    item = _new_item(user_id, raw_text, enrich=enrich)
     session.add(item)
     session.flush()
     if tags:
@@ -102,7 +105,7 @@ def retry_item(session: Session, user_id: str, item_id: str) -> ItemOut:
     item.status = next_status(ItemStatus(was), Action.RETRY)
     item.enrichment_error = item.not_before = None
     item.attempt = item.deaths = 0
-    item.rank = fair_rank(Item.metadata.tables["items"], ItemStatus.ENRICHING, user_id)  # type: ignore[assignment]
+    item.rank = fair_rank(Item.metadata.tables["items"], ItemStatus.ENRICHING, user_id)
     item.updated_at = utc_now()
     record(session, item, Action.RETRY, from_status=was)
     session.flush()
@@ -147,7 +150,7 @@ def _edit(item: Item, patch: ItemPatch) -> dict[str, Any]:
     for field, value in wanted.items():
         before = getattr(item, field)
         if before != value:
-            changes[field] = {"from": before, "to": value}
+            changes[to_camel(field)] = {"from": before, "to": value}
             setattr(item, field, value)
     return changes
 
@@ -163,7 +166,11 @@ def _names_tags(patch: ItemPatch) -> bool:
     return patch.tags is not None or any(ids)
 
 
-def _new_item(user_id: str, raw_text: str, *, enrich: bool, tags: Sequence[Tag]) -> Item:
+def _wants_suggestions(session: Session, user_id: str) -> bool:
+    return session.scalar(select(User.ai_suggestions_enabled).where(User.id == user_id)) is not False
+
+
+def _new_item(user_id: str, raw_text: str, *, enrich: bool) -> Item:
     now = utc_now()
     item = Item(
         user_id=user_id,
@@ -175,10 +182,15 @@ def _new_item(user_id: str, raw_text: str, *, enrich: bool, tags: Sequence[Tag])
     )
     if enrich:
         item.status, item.enrichment_mode = ItemStatus.ENRICHING, EnrichmentMode.AI
-        item.rank = fair_rank(Item.metadata.tables["items"], ItemStatus.ENRICHING, user_id)  # type: ignore[assignment]
+        item.rank = fair_rank(Item.metadata.tables["items"], ItemStatus.ENRICHING, user_id)
         return item
-    item.status, item.enrichment_mode, item.source_type = ItemStatus.ARCHIVED, EnrichmentMode.MANUAL, SourceType.NOTE
-    item.title = raw_text.splitlines()[0].strip()[:MANUAL_TITLE_MAX_CHARS].rstrip()
+    item.status, item.enrichment_mode, item.source_type = (
+        ItemStatus.ARCHIVED,
+        EnrichmentMode.MANUAL,
+        SourceType.NOTE,
+    )
+    first_line = next(line for line in raw_text.splitlines() if not is_blank(line))
+    item.title = first_line.strip()[:MANUAL_TITLE_MAX_CHARS].rstrip()
     item.confirmed_at = now
     _reach(item)
     return item
@@ -219,10 +231,9 @@ def _remember(session: Session, user_id: str, key: str, item_id: str) -> None:
 
 
 def _not_blank(field: str, value: str) -> str:
-    stripped = value.strip()
-    if not stripped:
+    if is_blank(value):
         raise InvalidInput(f"{field} must not be blank.", {"field": field})
-    return stripped
+    return value.strip()
 
 
 def _hash(value: str) -> str:

@@ -1,13 +1,13 @@
 """Which tags an item carries: the arithmetic of suggestions and a person's own tags, and how it is stored.
 
-Names are compared by `name_key`; the person's existing spelling wins over a new one. A suggestion becomes a tag of
-the vocabulary only when its item is confirmed.
+Names are compared by `name_key`; the person's existing spelling wins over a new one. A suggestion becomes a
+tag of the vocabulary only when its item is confirmed.
 """
 
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -18,18 +18,42 @@ from app.items.item import ItemStatus, SuggestionStatus
 from app.items.item_model import Item, ItemTag, Tag
 from app.items.schemas import ItemPatch
 
+_VOCABULARY_LOCKS = 7_316_295  # any number of our own: the first half of the advisory locks' keys
+
 
 def name_key(name: str) -> str:
     """The form in which two spellings of a tag are equal."""
-    return unicodedata.normalize("NFKC", name).casefold()
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def is_blank(text: str) -> bool:
+    """Nothing in it can be seen: white space, controls, zero-width and other format characters."""
+    return all(unicodedata.category(character)[0] in "CZ" for character in text)
+
+
+def single_spaced(name: str) -> str:
+    return " ".join(name.split())
 
 
 def clean_name(name: str) -> str:
     """The name with single spaces. Raises InvalidInput when nothing is left."""
-    cleaned = " ".join(name.split())
-    if not cleaned:
+    cleaned = single_spaced(name)
+    if is_blank(cleaned):
         raise InvalidInput("A tag's name must not be blank.", {"field": "tags"})
     return cleaned
+
+
+def lock_vocabulary(session: Session, user_id: str, *, alone: bool) -> None:
+    """Until the transaction ends nobody changes the person's vocabulary; with `alone` nobody uses it either.
+
+    Without it an item could get a tag that a merge has just taken away. Take it after the item's own lock. On
+    SQLite writers are alone anyway.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        lock = func.pg_advisory_xact_lock if alone else func.pg_advisory_xact_lock_shared
+        session.execute(select(lock(_VOCABULARY_LOCKS, func.hashtext(user_id))))
 
 
 def owned_tags(session: Session, user_id: str, tag_ids: Sequence[str]) -> list[Tag]:
@@ -37,6 +61,7 @@ def owned_tags(session: Session, user_id: str, tag_ids: Sequence[str]) -> list[T
     wanted = set(tag_ids)
     if not wanted:
         return []
+    lock_vocabulary(session, user_id, alone=False)
     query = select(Tag).where(Tag.user_id == user_id, Tag.id.in_(wanted), Tag.deleted_at.is_(None))
     found = list(session.scalars(query))
     if len(found) != len(wanted):
@@ -45,7 +70,10 @@ def owned_tags(session: Session, user_id: str, tag_ids: Sequence[str]) -> list[T
 
 
 def ensure_tags(session: Session, user_id: str, names: Iterable[str]) -> list[Tag]:
-    """The person's tags of these names, made or revived where needed."""
+    """The person's tags of these names, made or revived where needed.
+
+    One revived in this way, on another item, does not come back onto the items from which it was deleted.
+    """
     wanted = {name_key(name): name for name in names}
     if not wanted:
         return []
@@ -61,6 +89,8 @@ def ensure_tags(session: Session, user_id: str, names: Iterable[str]) -> list[Ta
         }
         for key, name in sorted(wanted.items())  # one order for all writers, or two of them could deadlock
     ]
+    deleted = select(Tag.id).where(Tag.user_id == user_id, Tag.name_key.in_(list(wanted)), Tag.deleted_at.is_not(None))
+    session.execute(delete(ItemTag).where(ItemTag.tag_id.in_(deleted)))
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     revived = {"deleted_at": None}
     statement = insert(Tag).on_conflict_do_update(index_elements=["user_id", "name_key"], set_=revived)
@@ -75,17 +105,21 @@ def linked_tags(session: Session, item_id: str) -> list[Tag]:
 
 
 def link_tags(session: Session, item_id: str, tags: Sequence[Tag]) -> None:
-    """Make `tags` the whole set that is linked to the item."""
-    session.execute(delete(ItemTag).where(ItemTag.item_id == item_id))
-    session.add_all(ItemTag(item_id=item_id, tag_id=tag.id) for tag in tags)
+    """Make `tags` the whole set that is linked to the item; a link that stays keeps its time."""
+    wanted = {tag.id for tag in tags}
+    linked = set(session.scalars(select(ItemTag.tag_id).where(ItemTag.item_id == item_id)))
+    if linked - wanted:
+        session.execute(delete(ItemTag).where(ItemTag.item_id == item_id, ItemTag.tag_id.in_(linked - wanted)))
+    session.add_all(ItemTag(item_id=item_id, tag_id=tag_id) for tag_id in sorted(wanted - linked))
 
 
 def apply_tags(session: Session, item: Item, patch: ItemPatch) -> tuple[list[str], list[str]]:
     """Bring the item's suggestions and links to what `patch` says; the item's new status is already set.
 
-    The final set is (`tags` if given, else what the item carries) ∪ accepted ∪ added − rejected. Returns the names
-    carried before and after. Raises InvalidInput on an unknown suggestion or tag id.
+    The final set is `tags` if given, else what the item carries; with the accepted and the added, without the
+    rejected. Returns the names carried before and after. Raises InvalidInput for an unknown id.
     """
+    lock_vocabulary(session, item.user_id, alone=False)
     links = linked_tags(session, item.id)
     carried = _carried_names(item, [tag.name for tag in links])
     before = sorted(carried.values())
@@ -129,14 +163,23 @@ def _carried_names(item: Item, linked: Sequence[str]) -> dict[str, str]:
 
 
 def reopen_suggestions(session: Session, item: Item) -> None:
-    """Make what was accepted a proposal again; what the person added stays linked."""
-    proposed = {name_key(entry["name"]) for entry in item.suggestions}
-    own = [tag for tag in linked_tags(session, item.id) if tag.name_key not in proposed]
-    link_tags(session, item.id, own)
-    item.suggestions = [
-        {**entry, "status": SuggestionStatus.PENDING} if entry["status"] == SuggestionStatus.ACCEPTED else entry
-        for entry in item.suggestions
-    ]
+    """Make what was accepted a proposal again; what the person added stays linked.
+
+    An accepted one whose tag was renamed, merged or deleted meanwhile is not proposed again: what stands in its place
+    stays linked, and the item goes on carrying what it carried.
+    """
+    lock_vocabulary(session, item.user_id, alone=False)
+    links = {tag.name_key: tag for tag in linked_tags(session, item.id)}
+    reopened = []
+    for entry in item.suggestions:
+        status = entry["status"]
+        if links.pop(name_key(entry["name"]), None) is not None:
+            status = SuggestionStatus.PENDING
+        elif status == SuggestionStatus.ACCEPTED:
+            status = SuggestionStatus.REJECTED
+        reopened.append({**entry, "status": status})
+    item.suggestions = reopened
+    link_tags(session, item.id, list(links.values()))
 
 
 def _names_of(by_id: dict[str, str], ids: Sequence[str]) -> list[str]:

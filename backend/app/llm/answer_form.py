@@ -13,9 +13,7 @@ from pydantic import BaseModel
 _FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*?)```", re.DOTALL)
 
 
-def answer_form(
-    response_model: type[BaseModel], prepare: Callable[[type[BaseModel]], Any]
-) -> type[BaseModel]:
+def answer_form(response_model: type[BaseModel], prepare: Callable[[type[BaseModel]], Any]) -> type[BaseModel]:
     """A subclass of what `prepare` (instructor's) makes of the model, with its schema kept.
 
     It also reads an answer that is one Markdown fence with prose around, which JSON mode would else pay a

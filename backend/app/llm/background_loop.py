@@ -31,9 +31,7 @@ class BackgroundLoop:
             raise RuntimeError(f"{self._name} has been stopped")
         if self._loop is None:
             self._loop = _new_event_loop()
-            self._thread = threading.Thread(
-                target=self._serve, args=(self._loop,), name=self._name, daemon=True
-            )
+            self._thread = threading.Thread(target=self._serve, args=(self._loop,), name=self._name, daemon=True)
             self._thread.start()
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 

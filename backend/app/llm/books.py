@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.clock import utc_now
 from app.database import Database, UtcDateTime, to_pico
-from app.errors import LeaseLost, LiteVaultError
+from app.errors import LeaseLost
 from app.json_rows import encode_rows, rows_as_table
 from app.llm.attempts import Attempt, AttemptOutcome
 
@@ -87,7 +87,7 @@ class Books:
             batch, self._waiting = self._waiting, []
             try:
                 opened = await self._database.write(partial(_write_openings, batch=batch))
-            except LiteVaultError as error:
+            except Exception as error:  # noqa: BLE001 - each waiter gets it and deals with it
                 for opening in batch:
                     if not opening.done.done():
                         opening.done.set_exception(error)

@@ -24,9 +24,7 @@ QUOTA_WAIT_SECONDS = 300.0
 
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _KEY_CODES = frozenset({"invalid_api_key", "API_KEY_INVALID", "authentication_error"})
-_CONTEXT_CODES = frozenset(
-    {"context_length_exceeded", "string_above_max_length", "exceed_context_size_error"}
-)
+_CONTEXT_CODES = frozenset({"context_length_exceeded", "string_above_max_length", "exceed_context_size_error"})
 _REFUSAL_CODES = frozenset({"content_policy_violation", "content_filter", "moderation_blocked"})
 _AUTH = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY})
@@ -35,9 +33,7 @@ _TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPSta
 def fault_of_status(status: int, codes: frozenset[str], retry_after_seconds: float | None) -> LLMError:
     """The error for an HTTP answer: `codes` are the machine-readable words of its body."""
     if codes & _QUOTA_CODES or status == HTTPStatus.PAYMENT_REQUIRED:
-        return LLMRateLimited(
-            http_status=status, retry_after_seconds=retry_after_seconds or QUOTA_WAIT_SECONDS
-        )
+        return LLMRateLimited(http_status=status, retry_after_seconds=retry_after_seconds or QUOTA_WAIT_SECONDS)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return LLMRateLimited(http_status=status, retry_after_seconds=retry_after_seconds)
     return _kind_of(status, codes)(http_status=status)
@@ -55,15 +51,16 @@ def _kind_of(status: int, codes: frozenset[str]) -> type[LLMError]:
 
 def codes_in(body: object) -> frozenset[str]:
     """The machine-readable words of an error's body; each vendor has another place for them."""
-    found: set[object] = set()
+    found: set[str] = set()
     while isinstance(body, list) and body:
         body = body[0]
     while isinstance(body, dict):
-        found.update(body.get(name) for name in ("code", "type", "status", "reason") if name in body)
+        words = (body.get(name) for name in ("code", "type", "status", "reason"))
+        found.update(word for word in words if isinstance(word, str))
         details = body.get("details")
         found.update(codes_in(details) if isinstance(details, list) else ())
         body = body.get("error") or body.get("innererror")
-    return frozenset(word for word in found if isinstance(word, str))
+    return frozenset(found)
 
 
 def retry_after_seconds(header: str | None, now: datetime) -> float | None:

@@ -104,9 +104,7 @@ class ProviderGate:
         if closure is None or self.allowance(provider) > 0:
             return None
         wait_seconds = self.seconds_until_open(provider)
-        return closure.fault(
-            http_status=closure.http_status, retry_after_seconds=wait_seconds, remedy=Remedy.WAIT
-        )
+        return closure.fault(http_status=closure.http_status, retry_after_seconds=wait_seconds, remedy=Remedy.WAIT)
 
     def status(self) -> list[GateStatus]:
         """The closed gates."""

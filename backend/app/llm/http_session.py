@@ -1,4 +1,4 @@
-"""The HTTP session that all calls share."""
+"""The HTTP session that all calls share: closed with the client, with room for every call."""
 
 from typing import Any
 
@@ -9,16 +9,20 @@ from app.llm.starts import request_has_left
 _LARGEST_ANSWER_BYTES = 8_000_000
 
 
+class AnswerTooLarge(Exception):
+    """The answer was not read."""
+
+
 def http_session() -> Any:  # noqa: ANN401 - aiohttp.ClientSession
-    """Ours, so that it is closed with us, has room for every call, and tells when a request leaves."""
-    import aiohttp  # noqa: PLC0415 - with litellm
+    """A new session of the running loop."""
+    import aiohttp  # noqa: PLC0415 - a heavy import, and litellm's
 
     class BoundedResponse(aiohttp.ClientResponse):
-        async def start(self, connection: Any) -> aiohttp.ClientResponse:  # noqa: ANN401 - aiohttp's Connection
+        async def start(self, connection: Any) -> aiohttp.ClientResponse:  # noqa: ANN401 - aiohttp's
             response = await super().start(connection)
             if (self.content_length or 0) > _LARGEST_ANSWER_BYTES:
                 self.close()
-                raise aiohttp.ClientPayloadError("the answer is too large")
+                raise AnswerTooLarge
             return response
 
     trace = aiohttp.TraceConfig()

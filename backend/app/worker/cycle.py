@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from app.database import blames_statement
 from app.errors import LLMApiError
 from app.llm import books
 from app.llm.attempts import Attempt
@@ -38,12 +39,15 @@ class Dropped:
     """The row is no longer ours: only the books are written."""
 
 
+Outcome = Settled | GivenBack | Dropped
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How the work on one row ended, and the upstream calls that it took."""
 
     work: Work
-    outcome: Settled | GivenBack | Dropped
+    outcome: Outcome
     attempts: Sequence[Attempt] = ()
 
 
@@ -112,7 +116,9 @@ def _finish(session: Session, lane: Lane, settled: Sequence[Ending]) -> list[End
     try:
         with session.begin_nested():
             return lease.finish(session, lane.work_table, rows)
-    except (DataError, IntegrityError):
+    except DBAPIError as error:
+        if not blames_statement(error):
+            raise
         return [row for ending in settled for row in _finish_alone(session, lane, ending)]
 
 
@@ -121,8 +127,9 @@ def _finish_alone(session: Session, lane: Lane, ending: Ending) -> list[Ended]:
         try:
             with session.begin_nested():
                 return lease.finish(session, lane.work_table, [columns])
-        except (DataError, IntegrityError):
-            continue
+        except DBAPIError as error:
+            if not blames_statement(error):
+                raise
     return []
 
 

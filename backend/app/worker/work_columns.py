@@ -7,12 +7,11 @@ reclaim, discard, retry, edit) and is never reset, so a write that names an old 
 from datetime import datetime
 
 from sqlalchemy import BigInteger, Index, Integer, String, text
-from sqlalchemy.orm import Mapped, declarative_mixin, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import UtcDateTime
 
 
-@declarative_mixin
 class WorkColumns:
     """Who works the row until when, when it may be tried, how often it was."""
 

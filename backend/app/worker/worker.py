@@ -19,7 +19,7 @@ from app.database import Database
 from app.errors import LeaseLost, LLMApiError, LLMError, LLMTimeout, ServiceUnavailable
 from app.llm.books import Account, Books, JobRecorder
 from app.worker import lease
-from app.worker.cycle import Cycle, Dropped, Ending, GivenBack, Settled, run_cycle, take_back
+from app.worker.cycle import Cycle, Dropped, Ending, GivenBack, Outcome, Settled, run_cycle, take_back
 from app.worker.lane import Lane, Work
 from app.worker.retry import Fail, RetryPolicy, decide
 
@@ -50,14 +50,14 @@ class _Job:
     work: Work
     lease_ends: float
     overdue_at: float
-    recorder: JobRecorder | None = None
-    task: asyncio.Task[Settled | GivenBack | Dropped] | None = None
+    recorder: JobRecorder = field(init=False)
+    task: asyncio.Task[Outcome] = field(init=False)
     cancelled_as: GivenBack | Dropped | None = None
 
     def cancel(self, outcome: GivenBack | Dropped) -> None:
+        """End the work early; the first reason given is the one that counts."""
         self.cancelled_as = self.cancelled_as or outcome
-        if self.task is not None:
-            self.task.cancel()
+        self.task.cancel()
 
 
 class Worker:
@@ -105,8 +105,8 @@ class Worker:
             cycle = await self._cycle()
             if cycle is not None and not cycle.claimed and not self._jobs and not self._endings:
                 return
-            if not self._endings:
-                await self._pause(self._settings.poll_seconds)
+            if cycle is None or not self._endings:
+                await self._pause(_DATABASE_PAUSE_SECONDS)
 
     def stop(self, *, at_once: bool = False) -> None:
         """Claim nothing more; what is in flight may end until the drain is over, or is released at once."""
@@ -172,9 +172,8 @@ class Worker:
         # Not in _run's finally: a task that is cancelled before its first step never gets there.
         job.task.add_done_callback(partial(self._job_done, job))
 
-    async def _run(self, job: _Job) -> Settled | GivenBack | Dropped:
+    async def _run(self, job: _Job) -> Outcome:
         work = job.work
-        assert job.recorder is not None  # noqa: S101 - set before the task was made
         structlog.contextvars.bind_contextvars(item_id=work.id, attempt=work.attempt)
         try:
             async with asyncio.timeout(self._lane.deadline_seconds):
@@ -199,8 +198,8 @@ class Worker:
         log.warning("item.deferred", code=error.code, http_status=error.http_status, seconds=decision.delay_seconds)
         return GivenBack(decision.delay_seconds, decision.attempt_returned)
 
-    def _job_done(self, job: _Job, task: asyncio.Task[Settled | GivenBack | Dropped]) -> None:
-        outcome: Settled | GivenBack | Dropped
+    def _job_done(self, job: _Job, task: asyncio.Task[Outcome]) -> None:
+        outcome: Outcome
         if task.cancelled():
             outcome = job.cancelled_as or GivenBack(None, attempt_returned=True)
         elif (crash := task.exception()) is not None:
@@ -208,8 +207,7 @@ class Worker:
             outcome = Settled(self._lane.failure(LLMApiError()))
         else:
             outcome = task.result()
-        attempts = job.recorder.attempts if job.recorder else ()
-        self._endings.append(Ending(job.work, outcome, attempts))
+        self._endings.append(Ending(job.work, outcome, job.recorder.attempts))
         self._wake.set()
 
     def _hear(self, news: News) -> None:
@@ -245,10 +243,9 @@ class Worker:
 
     async def _release_all(self) -> None:
         """The drain is over: cancel what is in flight; the rows go back to the queue with their attempts."""
-        tasks = [job.task for job in self._jobs.values() if job.task is not None and not job.task.done()]
         for job in self._jobs.values():
             job.cancel(GivenBack(None, attempt_returned=True))
-        if tasks:
+        if tasks := [job.task for job in self._jobs.values()]:
             await asyncio.wait(tasks, timeout=_CANCEL_GRACE_SECONDS)
 
     def _is_done(self) -> bool:
@@ -280,10 +277,10 @@ class Worker:
         kept = await self._database.write(beat)
         for key in held:
             job = self._jobs.get(key)
-            if job is None:
+            if job is None or job.task.done():
                 continue
             if key in kept:
                 job.lease_ends = began + seconds
-            elif job.task is not None and not job.task.done():
+            else:
                 log.warning("item.lost_lease", lane=self._lane.name, item_id=job.work.id)
                 job.cancel(Dropped())

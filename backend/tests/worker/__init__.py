@@ -1,0 +1,1 @@
+"""The worker's protocol against a real database: claims, leases, fences, retries, stopping."""
