@@ -10,10 +10,12 @@ from pathlib import Path
 import orjson
 
 from benchmarks.figure import Figure, print_table
+from benchmarks.measurements.api import api
 from benchmarks.measurements.drain import drain, efficiency
+from benchmarks.measurements.pickup import pickup
 from benchmarks.run import ENGINES, Measurement, run_alone
 
-MEASUREMENTS: dict[str, Measurement] = {"drain": drain, "efficiency": efficiency}
+MEASUREMENTS: dict[str, Measurement] = {"drain": drain, "efficiency": efficiency, "pickup": pickup, "api": api}
 _LIMIT_SECONDS = 1800
 
 
