@@ -134,6 +134,16 @@ async def test_a_place_for_a_start_comes_back_when_the_request_leaves() -> None:
     assert order == ["first", "second"]
 
 
+async def test_a_place_for_a_start_comes_back_at_the_end_of_the_call_or_after_its_longest_time() -> None:
+    starts = Starts(1)
+    async with asyncio.timeout(0.2):
+        for _ in range(3):
+            async with starts.place():
+                pass
+    async with asyncio.timeout(1), starts.place(), starts.place():
+        pass
+
+
 LISTED = ModelFacts("openai", is_listed=True, takes_json_schema=True)
 
 
