@@ -116,9 +116,7 @@ def main(arguments: list[str]) -> None:
         print(USAGE)
         return
     if sys.version_info < (3, 11):  # noqa: UP036 - whoever starts it with an older one must be told
-        raise fail(
-            f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}: try `python3.11 bootstrap.py`"
-        )
+        raise fail(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}: try `python3.11 bootstrap.py`")
     command = uv_arguments(arguments[0], arguments[1:])
     uv = find_uv() or install_uv()
     if not (ROOT / ".venv").exists():

@@ -100,9 +100,7 @@ class PostgresSource:
         atexit.register(self.remove_all)
         migrate(self.url_of(self._template))
         # From here on nobody writes into it by mistake, or holds a connection that prevents copying.
-        self._thread.submit(
-            self._execute, f'ALTER DATABASE "{self._template}" ALLOW_CONNECTIONS false'
-        ).result()
+        self._thread.submit(self._execute, f'ALTER DATABASE "{self._template}" ALLOW_CONNECTIONS false').result()
         self._next = self._make()
 
     def url_of(self, name: str) -> str:
@@ -145,9 +143,7 @@ class PostgresSource:
     async def _drop_leftovers(self) -> None:
         connection = await self._connect()
         try:
-            rows = await connection.fetch(
-                "SELECT datname FROM pg_database WHERE datname LIKE $1", f"{self._prefix}%"
-            )
+            rows = await connection.fetch("SELECT datname FROM pg_database WHERE datname LIKE $1", f"{self._prefix}%")
             for row in rows:
                 await connection.execute(f'DROP DATABASE IF EXISTS "{row["datname"]}" WITH (FORCE)')
         finally:

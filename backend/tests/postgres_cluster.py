@@ -59,9 +59,7 @@ def find_unprivileged_user() -> pwd.struct_passwd | None:
             return pwd.getpwnam(name)
         except KeyError:
             continue
-    raise PostgresUnavailableError(
-        "PostgreSQL does not run as root, and there is no user postgres or nobody here"
-    )
+    raise PostgresUnavailableError("PostgreSQL does not run as root, and there is no user postgres or nobody here")
 
 
 def find_free_port() -> int:
@@ -188,9 +186,7 @@ class PostgresCluster:
         while not self._is_ready(server.pid):
             if server.poll() is not None or time.monotonic() > deadline:
                 lines = self._log.read_text(errors="replace").splitlines()[-15:]
-                raise PostgresUnavailableError(
-                    "the server did not start; its last words:\n" + "\n".join(lines)
-                )
+                raise PostgresUnavailableError("the server did not start; its last words:\n" + "\n".join(lines))
             time.sleep(0.02)
 
     def _is_ready(self, pid: int) -> bool:
@@ -254,9 +250,7 @@ def run_with_cluster(command: Sequence[str], *, durable: bool) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="tests.postgres_cluster", description="Runs COMMAND beside a PostgreSQL."
-    )
+    parser = argparse.ArgumentParser(prog="tests.postgres_cluster", description="Runs COMMAND beside a PostgreSQL.")
     parser.add_argument("--not-durable", action="store_true", help="without fsync: faster, for tests")
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="put -- before it")
     chosen = parser.parse_args(arguments)

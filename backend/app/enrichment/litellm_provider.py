@@ -102,10 +102,10 @@ class LiteLLMProvider:
             self._gate.release(admission)  # also of a cancelled call; without effect where a verdict was reported
 
     def _report(self, admission: Admission, fault: LLMError) -> None:
-        """Tell the gate. The item that met a refused key first fails and says so; others are to wait."""
-        is_new = self._gate.report_fault(admission, fault)
+        """Tell the gate. The item that found a key refused, first or by probing, fails and says so; others wait."""
+        has_closed = self._gate.report_fault(admission, fault)
         if is_provider_wide(fault):
-            fault.remedy = Remedy.FAIL if is_new and isinstance(fault, LLMAuthRefused) else Remedy.WAIT
+            fault.remedy = Remedy.FAIL if has_closed and isinstance(fault, LLMAuthRefused) else Remedy.WAIT
             fault.retry_after_seconds = self._gate.seconds_until_open(admission.provider)
 
 

@@ -89,7 +89,7 @@ class ProviderGate:
             closure.probe = None
 
     def report_fault(self, admission: Admission, fault: LLMError) -> bool:
-        """Whether this fault newly closed the gate: one item is told, those after it wait."""
+        """Whether this fault closed the gate, newly or again after a probe: that item is told, those after it wait."""
         if is_provider_wide(fault):
             return self._report_closing(admission, fault)
         if fault.remedy is Remedy.FAIL:
@@ -121,7 +121,8 @@ class ProviderGate:
             return True
         if self._probed_by(admission):
             self._close(provider, fault, _next_wait(closure, fault))
-        elif isinstance(fault, LLMRateLimited):
+            return True
+        if isinstance(fault, LLMRateLimited):
             # A call from before the closing: the provider may have named a later time to it.
             closure.opens_at = max(closure.opens_at, self._clock() + _first_wait(fault))
         return False

@@ -32,8 +32,7 @@ def _expression(text: str) -> str:
 
 def _fault_lines() -> str:
     lines = [
-        f"  {f.name + (f'={f.default:g}' if f.default is not None else ''):<20} {f.summary}"
-        for f in FAULTS.values()
+        f"  {f.name + (f'={f.default:g}' if f.default is not None else ''):<20} {f.summary}" for f in FAULTS.values()
     ]
     return "\n".join(["faults (name=default parameter; join with +, ok is none):", *lines])
 
@@ -48,12 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
     parser.add_argument("--latency", type=float, default=0.0, metavar="SECONDS", help="before every answer")
-    parser.add_argument(
-        "--default", type=_expression, default="ok", metavar="FAULT", help="of calls left alone"
-    )
-    parser.add_argument(
-        "--fault-rate", type=float, default=0.0, metavar="SHARE", help="of calls with a fault, 0 to 1"
-    )
+    parser.add_argument("--default", type=_expression, default="ok", metavar="FAULT", help="of calls left alone")
+    parser.add_argument("--fault-rate", type=float, default=0.0, metavar="SHARE", help="of calls with a fault, 0 to 1")
     parser.add_argument(
         "--weights",
         type=_weights,

@@ -52,9 +52,7 @@ class Call:
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Self:
         """From a line of the file or an element of GET /control/calls."""
-        times = {
-            name: record[name] and datetime.fromisoformat(record[name]) for name in ("arrived_at", "ended_at")
-        }
+        times = {name: record[name] and datetime.fromisoformat(record[name]) for name in ("arrived_at", "ended_at")}
         return cls(**{**record, **times})
 
 

@@ -30,9 +30,7 @@ class Asker:
         messages = [{"role": "user", "content": text}]
         if mode == "md_json":
             messages.insert(0, {"role": "system", "content": "Answer in a ```json codeblock."})
-        return self.http.post(
-            "/v1/chat/completions", json={"model": model, "messages": messages, **MODES[mode]}
-        )
+        return self.http.post("/v1/chat/completions", json={"model": model, "messages": messages, **MODES[mode]})
 
     def content(self, text: str, *, mode: str = "json_schema") -> str:
         content: str = self.post(text, mode=mode).json()["choices"][0]["message"]["content"]
@@ -53,6 +51,4 @@ def asker(server: ProtocolServer) -> Iterator[Asker]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "vendor_clients: runs the real openai, litellm and instructor (slow import)"
-    )
+    config.addinivalue_line("markers", "vendor_clients: runs the real openai, litellm and instructor (slow import)")

@@ -90,9 +90,7 @@ class ProtocolServer:
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(
-            lambda: Peer(self._serve, self._peers), HOST, self.port, backlog=1024
-        )
+        self._listener = await loop.create_server(lambda: Peer(self._serve, self._peers), HOST, self.port, backlog=1024)
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -148,9 +146,7 @@ class ProtocolServer:
         try:
             ask = wire.read_ask(request.body, request.headers)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            _reply(
-                peer, 400, wire.error_body(f"The request is no completion: {error}", "invalid_request_error")
-            )
+            _reply(peer, 400, wire.error_body(f"The request is no completion: {error}", "invalid_request_error"))
             return
         if ask.key is None:
             _reply(peer, 401, wire.error_body("You didn't provide an API key.", "invalid_request_error"))
@@ -217,9 +213,7 @@ def running_server(
     default: str = "ok",
 ) -> Iterator[ProtocolServer]:
     """A server on a thread and a loop of its own, up when the block begins, gone when it ends."""
-    server = ProtocolServer(
-        port=port, latency_seconds=latency_seconds, log_path=log_path, mix=mix, default=default
-    )
+    server = ProtocolServer(port=port, latency_seconds=latency_seconds, log_path=log_path, mix=mix, default=default)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.start())
         loop = runner.get_loop()

@@ -61,9 +61,7 @@ def enrich(server: ProtocolServer, mode: str, text: str, re_asks: int = 0) -> tu
     return asyncio.run(ask())
 
 
-@pytest.mark.parametrize(
-    ("mode", "seen"), [("TOOLS", "tools"), ("JSON_SCHEMA", "json_schema"), ("MD_JSON", "md_json")]
-)
+@pytest.mark.parametrize(("mode", "seen"), [("TOOLS", "tools"), ("JSON_SCHEMA", "json_schema"), ("MD_JSON", "md_json")])
 def test_litellm_with_instructor_gets_an_enrichment(server: ProtocolServer, mode: str, seen: str) -> None:
     enrichment, completion = enrich(server, mode, "Buy milk tomorrow morning")
     (call,) = server.calls

@@ -141,9 +141,7 @@ def test_the_models_are_listed(asker: Asker) -> None:
     assert "gpt-4o-mini" in [model["id"] for model in asker.http.get("/v1/models").json()["data"]]
 
 
-@pytest.mark.parametrize(
-    "content", [b"{", b"[]", b"{}", b'{"messages": [1]}', b'{"messages": [], "tools": [1]}']
-)
+@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"messages": [1]}', b'{"messages": [], "tools": [1]}'])
 def test_a_body_that_is_no_completion_request_is_refused_and_no_call(asker: Asker, content: bytes) -> None:
     response = asker.http.post("/v1/chat/completions", content=content)
     assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")

@@ -22,9 +22,7 @@ _INVALID = "invalid_request_error"
 # fault name → the error and the line of the table
 UPSTREAM_ERRORS: dict[str, tuple[UpstreamError, str]] = {
     "400": (
-        UpstreamError(
-            400, _INVALID, None, "Invalid value for 'content': could not process '{text}'.", "messages"
-        ),
+        UpstreamError(400, _INVALID, None, "Invalid value for 'content': could not process '{text}'.", "messages"),
         "400 whose message repeats the beginning of the user's text.",
     ),
     "400_policy": (
@@ -89,15 +87,11 @@ UPSTREAM_ERRORS: dict[str, tuple[UpstreamError, str]] = {
         "429 insufficient_quota, without Retry-After.",
     ),
     "500": (
-        UpstreamError(
-            500, "server_error", None, "The server had an error while processing your request. Sorry!"
-        ),
+        UpstreamError(500, "server_error", None, "The server had an error while processing your request. Sorry!"),
         "500 server_error.",
     ),
     "503": (
-        UpstreamError(
-            503, "server_error", None, "The engine is currently overloaded, please try again later."
-        ),
+        UpstreamError(503, "server_error", None, "The engine is currently overloaded, please try again later."),
         "503 engine overloaded.",
     ),
 }

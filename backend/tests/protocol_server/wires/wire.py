@@ -21,6 +21,4 @@ class Wire(Protocol):
     def failure(self, plan: Plan) -> bytes:
         """Body of `plan.error`."""
 
-    def error_body(
-        self, message: str, kind: str, code: str | None = None, param: str | None = None
-    ) -> bytes: ...
+    def error_body(self, message: str, kind: str, code: str | None = None, param: str | None = None) -> bytes: ...
