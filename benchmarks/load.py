@@ -1,6 +1,6 @@
 """Clients on sockets of their own, in a process of their own, cheap enough not to be what is measured.
 
-    python -m benchmarks.load '{"port": …, "clients": 16, "seconds": 5, "method": "POST", "path": …, "body": …}'
+python -m benchmarks.load '{"port": …, "clients": 16, "seconds": 5, "method": "POST", "path": …, "body": …}'
 """
 
 import asyncio

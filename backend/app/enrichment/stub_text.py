@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from app.enrichment.schemas import TAGS_MAX, TAGS_MIN, EnrichmentSchema
 from app.items.item import SUMMARY_MAX_CHARS, TAG_MAX_CHARS, TITLE_MAX_CHARS, SourceType
@@ -12,7 +12,6 @@ _ARTICLE_CHARS = 1500
 _SPARE_TAGS = ("note", "unsorted", "inbox")
 # Control characters but the line feed, and halves of surrogate pairs.
 _UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 _MARKUP = re.compile(r"^[\s#>*+\-–—=_~|`•]+")
 _URL = re.compile(r"https?://\S+", re.IGNORECASE)
 _SENTENCE = re.compile(r".+?(?:[.!?…](?=\s|$)|[。！？]|$)")  # noqa: RUF001 - the full stops of East Asia
@@ -68,26 +67,32 @@ def _summary(text: str) -> str:
 def _tags(text: str) -> list[str]:
     """The most frequent words, earlier ones first among equals; then names of emoji, then general ones."""
     words = Counter(_words(_URL.sub(" ", text)))
-    names = Counter(_emoji_names(text))
     found = sorted(words, key=words.__getitem__, reverse=True)[:TAGS_MAX]
-    found += [name for name, _ in names.most_common(TAGS_MIN)]
+    if not text.isascii():
+        found += [name for name, _ in Counter(_emoji_names(text)).most_common(TAGS_MIN)]
     distinct = list(dict.fromkeys(" ".join(tag.split())[:TAG_MAX_CHARS].strip() for tag in found))
     distinct = [tag for tag in distinct if tag][:TAGS_MAX]
     spare = [tag for tag in _SPARE_TAGS if tag not in distinct]
     return distinct + spare[: max(0, TAGS_MIN - len(distinct))]
 
 
-def _words(text: str) -> Iterator[str]:
+def _words(text: str) -> Iterable[str]:
+    if text.isascii():
+        return [word for word in _WORD.findall(text.lower()) if len(word) >= 3 and word not in _COMMON_WORDS]
+    return _words_of_any_script(text)
+
+
+def _words_of_any_script(text: str) -> Iterator[str]:
     for found in _WORD.findall(text):
         word = found.lower()
-        if not word.isascii() and _UNSPACED.search(word):
+        if _UNSPACED.search(word):
             yield from (word[at : at + 2] for at in range(0, len(word) - 1, 2))
         elif len(word) >= 3 and word not in _COMMON_WORDS:
             yield word
 
 
 def _emoji_names(text: str) -> Iterator[str]:
-    for char in _BEYOND_ASCII.findall(text):
+    for char in text:
         if unicodedata.category(char) == "So":
             name = unicodedata.name(char, "").lower()
             if name:

@@ -15,7 +15,7 @@ from app.json_rows import ColumnType
 from app.llm.attempts import AttemptRecorder
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class WorkTable:
     """A table that can be worked, and the literal statuses by which it is.
 
@@ -65,6 +65,10 @@ class Lane(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+    def first_call(self) -> tuple[str, str] | None:
+        """The provider and the model that a run will ask first, booked along with the claim; None when it depends."""
+        ...
 
     def allowance(self, free: int) -> int:
         """How many of the free slots may be filled now: 0 while switched off or while every provider is closed."""

@@ -277,6 +277,8 @@ async def test_a_paused_worker_spends_nothing_after_its_lease_ran_out(vault: Vau
     worker = vault.worker(lease_seconds=0.000001)
     await worker._cycle()
     await until(lambda: worker._endings)
+    worker.stop()
+    await worker._cycle()
     assert vault.provider.calls == []
     assert await vault.attempts(item_id) == []
 
