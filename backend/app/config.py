@@ -35,6 +35,10 @@ def _split_commas(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _in_lower_case(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
 _URL_FORMS = "must be sqlite:///path or postgresql://user:password@host:port/database, special characters as %XX"
 _POSTGRES_OPTIONS = frozenset({"host", "port", "ssl", "passfile", "target_session_attrs", "statement_cache_size"})
 
@@ -57,6 +61,7 @@ def _source(prefix: str) -> SettingsConfigDict:
         populate_by_name=True,
         hide_input_in_errors=True,
         validate_default=True,
+        str_strip_whitespace=True,
     )
 
 
@@ -91,6 +96,13 @@ class LLMSettings(BaseSettings):
             raise ValueError(f"must be one of {', '.join(sorted(llm_errors()))}")
         return code
 
+    @field_validator("api_base")
+    @classmethod
+    def _web_address(cls, address: str | None) -> str | None:
+        if address is not None and not address.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return address
+
     @property
     def models(self) -> list[str]:
         """The plan: the model, then its fallbacks, each once."""
@@ -110,7 +122,7 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
     database_url: Annotated[str | None, Field(repr=False)] = None
     data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = _DEFAULT_DATA_DIR
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_in_lower_case)] = "info"
     log_format: Literal["console", "json"] = "console"
     worker_enabled: bool = True
     worker_lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 30
@@ -188,9 +200,10 @@ def _driver_url(written: str) -> str:
     except (ArgumentError, ValueError):
         raise ValueError(_URL_FORMS) from None
     if url.drivername in ("sqlite", "sqlite+aiosqlite"):
-        if url.host or not url.database or url.database == ":memory:":
+        if url.host or url.query or not url.database or url.database == ":memory:":
             raise ValueError("must name a file: sqlite:///relative/path or sqlite:////absolute/path")
-        return url.set(drivername="sqlite+aiosqlite").render_as_string(hide_password=False)
+        path = str(Path(url.database).absolute())
+        return url.set(drivername="sqlite+aiosqlite", database=path).render_as_string(hide_password=False)
     if url.drivername in ("postgres", "postgresql", "postgresql+asyncpg"):
         return _for_asyncpg(url).render_as_string(hide_password=False)
     raise ValueError(_URL_FORMS)

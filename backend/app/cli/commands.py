@@ -1,6 +1,5 @@
 """The commands and their options. Nothing of the application is imported up here, so that `--help` is quick."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -95,4 +94,4 @@ def check(
     """Say in a line each what is well, what is wrong, and how to mend it. Changes nothing."""
     from app.cli import report  # noqa: PLC0415 - see above
 
-    sys.exit(report.check_and_tell(live=live, as_json=as_json))
+    raise typer.Exit(report.check_and_tell(live=live, as_json=as_json))
