@@ -122,7 +122,7 @@ def test_switched_off_the_model_keeps_items_waiting_until_the_setting_changes(
     assert server.statuses(ids) == {"ENRICHING"} and server.checks() == OK
     assert server.stop() == BY_SIGTERM
     assert count(processes, "SELECT count(*) FROM llm_attempts") == 0
-    server = processes.start_server(**change)
+    server = processes.start_server(ready=True, **change)
     server.wait_status(ids, ["READY_TO_CONFIRM"])
     assert {server.item(item_id)["enrichment"]["provider"] for item_id in ids} == {"stub"}
 
@@ -135,7 +135,5 @@ def test_in_production_the_development_header_is_not_taken(processes: Processes)
 
 def test_production_with_the_development_header_on_refuses_to_start(processes: Processes) -> None:
     server = processes.start_server(ready=False, environment="production", dev_auth=True)
-    assert server.wait_end() == 1
-    assert server.log.splitlines()[-1].endswith(
-        "LITEVAULT_DEV_AUTH must be off when LITEVAULT_ENVIRONMENT is production"
-    )
+    assert server.wait_end() > 0
+    assert "LITEVAULT_DEV_AUTH must be off when LITEVAULT_ENVIRONMENT is production" in server.log.splitlines()[-1]
