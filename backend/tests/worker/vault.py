@@ -42,6 +42,7 @@ class ScriptedProvider:
         self.calls: list[str] = []
         self.called = asyncio.Event()
         self.allowed = UNLIMITED
+        self.first: tuple[str, str] | None = ("scripted", "one")
         self.opens_in = 0.0
         self.content = CONTENT
         self.contents: dict[str, EnrichmentSchema] = {}
@@ -51,6 +52,9 @@ class ScriptedProvider:
 
     async def close(self) -> None:
         """Nothing to close."""
+
+    def first_call(self) -> tuple[str, str] | None:
+        return self.first
 
     def allowance(self) -> int:
         return self.allowed
