@@ -223,7 +223,8 @@ def sqlite_writer_engine(path: str) -> Engine:
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StartRefused(f"LITEVAULT_DATA_DIR: cannot make {Path(path).parent} ({error.strerror})") from None
+        mend = "change LITEVAULT_DATA_DIR, or LITEVAULT_DATABASE_URL where that is set"
+        raise StartRefused(f"the folder {Path(path).parent} cannot be made ({error.strerror}): {mend}") from None
     engine = create_engine(
         f"sqlite:///{path}",
         poolclass=StaticPool,
