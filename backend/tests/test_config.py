@@ -163,6 +163,8 @@ def test_the_usual_forms_of_a_database_url(monkeypatch: pytest.MonkeyPatch, writ
         "postgresql+psycopg://u:geheim@h/d",
         "postgresql://u:geheim@h:port/d",
         "postgresql://u:geheim@h/d?channel_binding=require",
+        "postgresql://u:geheim@h/d?sslmode=geheim",
+        "postgresql://u:geheim@h/d?statement_cache_size=0",
         "geheim",
         "sqlite://",
         "sqlite:///:memory:",
