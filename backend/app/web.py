@@ -12,10 +12,9 @@ import orjson
 import structlog
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
 from pydantic.alias_generators import to_camel
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.clock import local_seconds
@@ -25,7 +24,7 @@ from app.errors import ApiError, PayloadTooLarge
 log = structlog.get_logger()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LENGTH_DIGITS = 18
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_PARAMETER = re.compile(r"\{\w+\}")
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _HTTP_CODES = {
     404: "NOT_FOUND",
@@ -64,8 +63,9 @@ def _wire_time(value: datetime) -> str:
 
 
 WireTime = Annotated[datetime, PlainSerializer(_wire_time, return_type=str)]
-Text = Annotated[str, AfterValidator(_storable)]
-Id = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_storable)]
+_Storable = Annotated[str, AfterValidator(_storable), Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})]
+Text = _Storable
+Id = Annotated[_Storable, StringConstraints(min_length=1, max_length=64)]
 
 
 class ErrorBody(WireModel):
@@ -219,18 +219,24 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
         )
     code = _HTTP_CODES.get(status, "VALIDATION_ERROR")
     sentence = _HTTP_SENTENCES.get(status, "The request cannot be served.")
-    headers = {"Allow": ", ".join(_methods_of(request))} if status == 405 else error.headers
+    headers = {**(error.headers or {}), **(_allow_header(request) if status == 405 else {})}
     return error_response(request.state.request_id, status, code, sentence, headers=headers)
 
 
-def _methods_of(request: Request) -> list[str]:
-    """What the path of this request takes; the router's own answer knows only the first route that it fits."""
-    routes, scope = request.app.router.routes, request.scope
-    return [
-        method
-        for method in _METHODS
-        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+def _allow_header(request: Request) -> dict[str, str]:
+    """Every method of the path; the router's own answer knows only the first route that fits.
+
+    Of the declared paths that fit, the one with the fewest parameters is meant: /items/bulk, not /items/{item_id}.
+    """
+    fitting = [
+        (path.count("{"), methods)
+        for path, methods in request.app.openapi()["paths"].items()
+        if re.fullmatch(_PARAMETER.sub("[^/]+", path), request.url.path)
     ]
+    if not fitting:
+        return {}
+    _, methods = min(fitting, key=lambda found: found[0])
+    return {"Allow": ", ".join(method.upper() for method in methods)}
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:
@@ -282,6 +288,12 @@ _ALWAYS = (401, 413, 415, 422, 500, 503)
 def declared_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """These errors, for a route's `responses`; all in the one envelope."""
     return {status: {"model": ErrorEnvelope, "description": _MEANINGS[status]} for status in statuses}
+
+
+def declared_stream_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The same for a route that answers with a stream, and the common ones: its errors are JSON all the same."""
+    form = {"application/json": {"schema": {"$ref": f"#/components/schemas/{ErrorEnvelope.__name__}"}}}
+    return {status: {"content": form, "description": _MEANINGS[status]} for status in (*_ALWAYS, *statuses)}
 
 
 COMMON_ERRORS = declared_errors(*_ALWAYS)

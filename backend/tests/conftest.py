@@ -5,7 +5,7 @@ The worker is off unless a test asks for it; items that it would have ended are 
 
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from tests.server_process import Processes
 API = "/api/v1"
 Json = dict[str, Any]
 AsUser = Callable[..., AsyncClient]
+_Startup = Callable[[list[socket.socket] | None], Coroutine[Any, Any, None]]
 SetColumns = Callable[..., Awaitable[None]]
 
 
@@ -54,7 +55,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
     return make_settings(database_url, tmp_path)
 
 
-def make_settings(database_url: str, data_dir: Path, **changes: Any) -> Settings:  # noqa: ANN401 - settings' own types
+def make_settings(database_url: str, data_dir: Path, **changes: Any) -> Settings:
     """Nothing is read from the developer's .env."""
     llm = LLMSettings(_env_file=None)
     wanted = {"worker_enabled": False, "database_url": database_url, "data_dir": data_dir, "llm": llm, **changes}
@@ -98,14 +99,14 @@ def client(as_user: AsUser) -> AsyncClient:
 def set_columns(app: FastAPI) -> SetColumns:
     """Writes an item's columns as the worker would, the fence moved on."""
 
-    async def set_columns(item_id: str, **values: Any) -> None:
+    async def set_columns(item_id: str, **values: object) -> None:
         await write_columns(app.state.database, item_id, **values)
 
     return set_columns
 
 
-async def write_columns(database: Database, item_id: str, **values: Any) -> None:  # noqa: ANN401 - columns' own types
-    def write(session: Any) -> None:  # noqa: ANN401 - both engines' sessions
+async def write_columns(database: Database, item_id: str, **values: object) -> None:
+    def write(session: Any) -> None:
         item = session.get(Item, item_id)
         for name, value in values.items():
             setattr(item, name, value)
@@ -121,8 +122,8 @@ def suggestions(*names: str) -> list[Json]:
 def enriched(client: AsyncClient, set_columns: SetColumns) -> Callable[..., Awaitable[Json]]:
     """An item of person a in READY_TO_CONFIRM: title, summary and the tags python and testing are proposed."""
 
-    async def make(*tags: str, **body: Any) -> Json:
-        item = await create(client, **body)
+    async def make(*tags: str, text: str = "Some text", **body: object) -> Json:
+        item = await create(client, text, **body)
         await set_columns(
             item["id"],
             status="READY_TO_CONFIRM",
@@ -149,13 +150,13 @@ def failed(client: AsyncClient, set_columns: SetColumns) -> Callable[..., Awaita
     return make
 
 
-async def create(client: AsyncClient, text: str = "Some text", **body: Any) -> Json:  # noqa: ANN401 - JSON
+async def create(client: AsyncClient, text: str = "Some text", **body: object) -> Json:
     answer = await client.post("/items", json={"rawText": text, **body})
     assert answer.status_code == 201, answer.text
     return dict(answer.json())
 
 
-def code_of(answer: Any) -> str:  # noqa: ANN401 - httpx's response
+def code_of(answer: Any) -> str:
     """The code in the error envelope."""
     return str(answer.json()["error"]["code"])
 
@@ -171,7 +172,7 @@ def served(settings: Settings) -> Iterator[str]:
         )
         server = uvicorn.Server(config)
         started = threading.Event()
-        server.startup = _then(server.startup, started)  # type: ignore[method-assign]
+        server.startup = _then(server.startup, started)  # type: ignore[assignment, method-assign]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         assert started.wait(20), "the server did not start"
@@ -182,9 +183,9 @@ def served(settings: Settings) -> Iterator[str]:
             thread.join(20)
 
 
-def _then(startup: Callable[..., Awaitable[None]], started: threading.Event) -> Callable[..., Awaitable[None]]:
-    async def start_and_tell(*args: Any, **kwargs: Any) -> None:
-        await startup(*args, **kwargs)
+def _then(startup: _Startup, started: threading.Event) -> _Startup:
+    async def start_and_tell(sockets: list[socket.socket] | None = None) -> None:
+        await startup(sockets)
         started.set()
 
     return start_and_tell

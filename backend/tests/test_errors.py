@@ -1,7 +1,7 @@
 """Every answer that is not a success has one form, whoever gives it: a route, the router, a middleware or a crash."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from fastapi import FastAPI
@@ -84,7 +84,7 @@ async def test_a_body_over_the_bound_is_413(client: AsyncClient) -> None:
 
 
 async def test_a_streamed_body_over_the_bound_is_413(client: AsyncClient) -> None:
-    async def chunks() -> Iterator[bytes]:
+    async def chunks() -> AsyncIterator[bytes]:
         for _ in range(40):
             yield b"x" * (MEBIBYTE // 16)
 

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from httpx import AsyncClient
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from tests.conftest import AsUser, Json, code_of, create
 
@@ -286,9 +288,6 @@ async def test_the_number_of_statements_does_not_grow_with_the_items(
 
 
 async def count_statements(client: AsyncClient, path: str) -> int:
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-
     seen: list[str] = []
 
     def note(_c: object, _cursor: object, statement: str, *_rest: object) -> None:

@@ -20,7 +20,9 @@ async def found(client: AsyncClient, q: str, path: str = "/search") -> list[str]
 async def every_page(client: AsyncClient, path: str, limit: int) -> list[list[str]]:
     pages, cursor = [], None
     while True:
-        params = {"limit": limit, "q": ""} | ({"cursor": cursor} if cursor else {})
+        params: dict[str, str | int] = {"limit": limit, "q": ""}
+        if cursor:
+            params["cursor"] = cursor
         body = (await client.get(path, params=params)).json()
         pages.append([item["rawText"] for item in body["items"]])
         cursor = body["pagination"]["cursor"]

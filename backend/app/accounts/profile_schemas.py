@@ -27,6 +27,9 @@ def _is_zone(name: str) -> str:
     return name
 
 
+_ZONES_IN_SCHEMA = Field(json_schema_extra=lambda schema: schema.update(enum=[*sorted(_zones())]))
+
+
 def _is_web_address(url: str) -> str:
     complaint = "must be a complete http or https address"
     if not url.isprintable() or " " in url:
@@ -82,5 +85,5 @@ class PreferencesPatch(WireModel):
         Annotated[str, Field(max_length=35, pattern=_LANGUAGE, description="As in BCP 47: de, pt-BR, zh-Hant-TW.")]
         | None
     ) = None
-    timezone: Annotated[Text, Field(max_length=64), AfterValidator(_is_zone)] | None = None
+    timezone: Annotated[Text, Field(max_length=64), AfterValidator(_is_zone), _ZONES_IN_SCHEMA] | None = None
     ai_suggestions_enabled: StrictBool | None = None

@@ -14,7 +14,7 @@ from app.errors import InvalidCursor
 from app.items.item import ItemStatus
 from app.items.item_model import ItemEvent
 from app.items.queries import events_after, newest_event
-from app.web import DatabaseOf, WireModel, WireTime, declared_errors
+from app.web import DatabaseOf, WireModel, WireTime, declared_stream_errors
 
 _PAGE = 200
 _MAX_NUMBER = 2**63 - 1
@@ -48,7 +48,7 @@ async def _last_event_id(
     return place
 
 
-@router.get("/events", response_class=EventSourceResponse, responses=declared_errors(400))
+@router.get("/events", response_class=EventSourceResponse, responses=declared_stream_errors(400))
 async def item_events(
     user_id: CurrentUserId, database: DatabaseOf, after: Annotated[Place | None, Depends(_last_event_id)]
 ) -> AsyncIterator[ServerSentEvent]:

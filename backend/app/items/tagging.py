@@ -19,6 +19,7 @@ from app.items.item_model import Item, ItemTag, Tag
 from app.items.schemas import ItemPatch
 
 _VOCABULARY_LOCKS = 7_316_295  # any number of our own: the first half of the advisory locks' keys
+_INVISIBLE = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})  # not Cn: an emoji newer than our tables is unassigned
 
 
 def name_key(name: str) -> str:
@@ -30,7 +31,7 @@ def name_key(name: str) -> str:
 
 def is_blank(text: str) -> bool:
     """Nothing in it can be seen: white space, controls, zero-width and other format characters."""
-    return all(unicodedata.category(character)[0] in "CZ" for character in text)
+    return all(unicodedata.category(character) in _INVISIBLE for character in text)
 
 
 def single_spaced(name: str) -> str:

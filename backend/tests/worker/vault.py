@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from app.accounts.identity import Identity
 from app.clock import utc_now
@@ -42,6 +42,7 @@ class ScriptedProvider:
         self.calls: list[str] = []
         self.called = asyncio.Event()
         self.allowed = UNLIMITED
+        self.first: tuple[str, str] | None = ("scripted", "one")
         self.opens_in = 0.0
         self.content = CONTENT
         self.contents: dict[str, EnrichmentSchema] = {}
@@ -51,6 +52,9 @@ class ScriptedProvider:
 
     async def close(self) -> None:
         """Nothing to close."""
+
+    def first_call(self) -> tuple[str, str] | None:
+        return self.first
 
     def allowance(self) -> int:
         return self.allowed
@@ -138,6 +142,13 @@ class Vault:
 
     async def make_due(self, item_id: str) -> None:
         await self.set(item_id, not_before=utc_now() - timedelta(seconds=1))
+
+    async def until_blocked(self) -> None:
+        """Returns when somebody waits for a lock; PostgreSQL only."""
+        query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        async with asyncio.timeout(10):
+            while not await self.database.read(lambda session: session.scalar(query)):  # noqa: ASYNC110 - the server's
+                await asyncio.sleep(0.005)
 
 
 async def until(condition: Callable[[], Any]) -> None:
