@@ -22,26 +22,36 @@ DIED = 9
 
 
 class BookedProvider(ScriptedProvider):
-    """Its upstream keeps a book in a file; the first call of all fails and may be tried again, the others are good."""
+    """Its upstream keeps a book in a file. The first call of all may be tried again, the second one gets an answer that
+    must be asked for again, the others are good.
+    """
 
     def __init__(self, book: Path, die: Callable[[], None] = lambda: None) -> None:
         super().__init__()
         self._book, self._die = book, die
 
+    def first_call(self) -> tuple[str, str] | None:
+        return "booked", "one"
+
     async def enrich_item(self, text: str, *, attempts: AttemptRecorder = UNRECORDED) -> EnrichmentResult:
-        attempt = await attempts.open(provider="booked", model="one")
-        is_first = not self._book.exists()
-        with self._book.open("a") as book:
-            book.write(f"{attempt.id}\n")
-        self._die()
-        if is_first:
-            attempt.settle(AttemptOutcome.ERROR)
-        else:
-            attempt.settle(AttemptOutcome.OK, usage=Usage(10, 5))
-        attempts.close(attempt)
-        if is_first:
-            raise LLMUnreachable
+        while not await self._call(attempts):
+            """Ask again."""
         return EnrichmentResult(CONTENT, provider="booked", model="one", prompt_version="test/1")
+
+    async def _call(self, attempts: AttemptRecorder) -> bool:
+        """Whether the answer is good. Raises LLMUnreachable."""
+        attempt = await attempts.open(provider="booked", model="one")
+        with self._book.open("a+") as book:
+            book.write(f"{attempt.id}\n")
+            book.seek(0)
+            number = len(book.readlines())
+        self._die()
+        outcome = {1: AttemptOutcome.ERROR, 2: AttemptOutcome.INVALID}.get(number, AttemptOutcome.OK)
+        attempt.settle(outcome, usage=None if number == 1 else Usage(10, 5))
+        attempts.close(attempt)
+        if number == 1:
+            raise LLMUnreachable
+        return number > 2
 
 
 class DyingDatabase(Database):
