@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.types import TypeDecorator
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from app.announcements import News, Noticeboard, news_of
 from app.errors import ServiceUnavailable, StartRefused
@@ -74,6 +74,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def sqlite_time(moment: datetime) -> str:
+    """As SQLite keeps what `UtcDateTime` binds, for SQL that binds the text itself."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 class PicoUsd(TypeDecorator[Decimal]):

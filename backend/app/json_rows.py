@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import orjson
-from sqlalchemy.orm import Session
 
 ColumnType = Literal["text", "bigint", "numeric", "jsonb"]
 
 
-def rows_as_table(session: Session, columns: Mapping[str, ColumnType], alias: str = "v") -> str:
+def rows_as_table(columns: Mapping[str, ColumnType], *, on_sqlite: bool, alias: str = "v") -> str:
     """SQL for FROM that reads the bind `:rows`, made by `encode_rows`, as a table with these columns."""
-    if session.get_bind().dialect.name == "sqlite":
+    if on_sqlite:
         fields = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in columns)
         return f"(SELECT {fields} FROM json_each(:rows)) AS {alias}"  # noqa: S608 - names from our own code
     fields = ", ".join(f"{name} {kind}" for name, kind in columns.items())

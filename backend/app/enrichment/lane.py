@@ -1,20 +1,22 @@
 """Enrichment as a lane of the worker: which columns an item gets when its enrichment ends, and its provider."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import Table, insert
+from sqlalchemy import Table, TextClause, text
 from sqlalchemy.orm import Session
 
 from app.announcements import news_of
 from app.clock import utc_now
 from app.config import LLMSettings
-from app.database import new_id
+from app.database import new_id, sqlite_time
 from app.enrichment.provider_interface import EnrichmentProvider
 from app.enrichment.schemas import EnrichmentResult
 from app.errors import LLMError
 from app.items.item import Action, Actor, ItemStatus, SuggestionStatus, next_status
-from app.items.item_model import Item, ItemEvent
+from app.items.item_model import Item
+from app.json_rows import encode_rows, rows_as_table
 from app.llm.attempts import AttemptRecorder
 from app.worker.lane import Ended, Work, WorkTable
 
@@ -30,7 +32,8 @@ class EnrichmentLane:
         table=cast("Table", Item.__table__),
         working=ItemStatus.ENRICHING,
         failed=ItemStatus.FAILED,
-        payload=("raw_text",),
+        payload=("raw_text", "text_hash"),
+        source=("text_hash",),
         results={
             "title": "text",
             "summary": "text",
@@ -55,6 +58,9 @@ class EnrichmentLane:
     async def close(self) -> None:
         await self._provider.close()
 
+    def first_call(self) -> tuple[str, str] | None:
+        return self._provider.first_call()
+
     def allowance(self, free: int) -> int:
         return min(free, self._provider.allowance()) if self._is_open else 0
 
@@ -73,21 +79,31 @@ class EnrichmentLane:
         }
 
     def record_ended(self, session: Session, ended: Sequence[Ended]) -> None:
-        now = utc_now()
-        rows = [
+        journal = [
             {
                 "item_id": row.id,
                 "user_id": row.user_id,
                 "action": _ACTIONS[ItemStatus(row.status)],
-                "actor": Actor.WORKER,
-                "from_status": ItemStatus.ENRICHING,
                 "status": row.status,
-                "at": now,
             }
             for row in ended
         ]
-        session.execute(insert(ItemEvent), rows)
+        on_sqlite = session.get_bind().dialect.name == "sqlite"
+        binds = {"rows": encode_rows(journal), **({"now": sqlite_time(utc_now())} if on_sqlite else {})}
+        session.execute(_journal(on_sqlite=on_sqlite), binds)
         news_of(session).users.update(row.user_id for row in ended)
+
+
+@cache
+def _journal(*, on_sqlite: bool) -> TextClause:
+    """One statement for any number of rows."""
+    names = ("item_id", "user_id", "action", "status")
+    rows = rows_as_table(dict.fromkeys(names, "text"), on_sqlite=on_sqlite)
+    return text(
+        f"INSERT INTO item_events ({', '.join(names)}, actor, from_status, at)"  # noqa: S608 - names from our own code
+        f" SELECT {', '.join('v.' + name for name in names)}, '{Actor.WORKER}', '{ItemStatus.ENRICHING}',"
+        f" {':now' if on_sqlite else 'now()'} FROM {rows}"
+    )
 
 
 def _columns(result: EnrichmentResult) -> Mapping[str, Any]:

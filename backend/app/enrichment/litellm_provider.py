@@ -13,7 +13,7 @@ from app.errors import LLMAuthRefused, LLMContentRefused, LLMError, LLMTimeout, 
 from app.llm.attempts import UNRECORDED, AttemptRecorder
 from app.llm.client import LLMClient
 from app.llm.extraction import Extraction, Message, provider_of
-from app.llm.gate import Admission, ProviderGate, is_provider_wide
+from app.llm.gate import UNLIMITED, Admission, ProviderGate, is_provider_wide
 
 # With less than this left a call would only cost money.
 _SHORTEST_TRY_SECONDS = 0.05
@@ -32,6 +32,12 @@ class LiteLLMProvider:
 
     async def close(self) -> None:
         await self._client.close()
+
+    def first_call(self) -> tuple[str, str] | None:
+        """None while the plan's first provider is closed: whether a probe or another model is asked depends."""
+        model = self._settings.models[0]
+        provider = provider_of(model)
+        return (provider, model) if self._gate.allowance(provider) == UNLIMITED else None
 
     def allowance(self) -> int:
         return max(self._gate.allowance(provider_of(model)) for model in self._settings.models)

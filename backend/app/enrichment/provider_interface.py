@@ -28,6 +28,10 @@ class EnrichmentProvider(Protocol):
 
     async def close(self) -> None: ...
 
+    def first_call(self) -> tuple[str, str] | None:
+        """The provider and the model that `enrich_item` will open its first attempt for; None when it depends."""
+        ...
+
     def allowance(self) -> int:
         """How many items may be taken for it now; 0 while no model of its plan may be asked."""
         ...

@@ -33,6 +33,9 @@ class StubProvider:
     async def close(self) -> None:
         """Nothing to close."""
 
+    def first_call(self) -> tuple[str, str] | None:
+        return _NAME, _NAME
+
     def allowance(self) -> int:
         return UNLIMITED
 

@@ -3,13 +3,15 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from app.enrichment.schemas import TAGS_MAX, TAGS_MIN, EnrichmentSchema
 from app.items.item import SUMMARY_MAX_CHARS, TAG_MAX_CHARS, TITLE_MAX_CHARS, SourceType
 
 _ARTICLE_CHARS = 1500
 _SPARE_TAGS = ("note", "unsorted", "inbox")
+# Control characters but the line feed, and halves of surrogate pairs.
+_UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _MARKUP = re.compile(r"^[\s#>*+\-–—=_~|`•]+")
 _URL = re.compile(r"https?://\S+", re.IGNORECASE)
 _SENTENCE = re.compile(r".+?(?:[.!?…](?=\s|$)|[。！？]|$)")  # noqa: RUF001 - the full stops of East Asia
@@ -30,7 +32,7 @@ _COMMON_WORDS = frozenset(
 
 def enrichment_of(text: str) -> EnrichmentSchema:
     """An enrichment of any text that is not blank, be it one sign, or without letters, or without spaces."""
-    plain = "".join(" " if unicodedata.category(char) in {"Cc", "Cs"} and char != "\n" else char for char in text)
+    plain = _UNPRINTABLE.sub(" ", text)
     return EnrichmentSchema(
         title=_title(plain),
         summary=_summary(plain),
@@ -65,18 +67,24 @@ def _summary(text: str) -> str:
 def _tags(text: str) -> list[str]:
     """The most frequent words, earlier ones first among equals; then names of emoji, then general ones."""
     words = Counter(_words(_URL.sub(" ", text)))
-    names = Counter(_emoji_names(text))
-    found = [word for word, _ in words.most_common(TAGS_MAX)]
-    found += [name for name, _ in names.most_common(TAGS_MIN)]
+    found = sorted(words, key=words.__getitem__, reverse=True)[:TAGS_MAX]
+    if not text.isascii():
+        found += [name for name, _ in Counter(_emoji_names(text)).most_common(TAGS_MIN)]
     distinct = list(dict.fromkeys(" ".join(tag.split())[:TAG_MAX_CHARS].strip() for tag in found))
     distinct = [tag for tag in distinct if tag][:TAGS_MAX]
     spare = [tag for tag in _SPARE_TAGS if tag not in distinct]
     return distinct + spare[: max(0, TAGS_MIN - len(distinct))]
 
 
-def _words(text: str) -> Iterator[str]:
-    for found in _WORD.finditer(text):
-        word = found.group().lower()
+def _words(text: str) -> Iterable[str]:
+    if text.isascii():
+        return [word for word in _WORD.findall(text.lower()) if len(word) >= 3 and word not in _COMMON_WORDS]
+    return _words_of_any_script(text)
+
+
+def _words_of_any_script(text: str) -> Iterator[str]:
+    for found in _WORD.findall(text):
+        word = found.lower()
         if _UNSPACED.search(word):
             yield from (word[at : at + 2] for at in range(0, len(word) - 1, 2))
         elif len(word) >= 3 and word not in _COMMON_WORDS:

@@ -1,24 +1,26 @@
 """The books in the database: an attempt is committed before its call leaves and settled when its row ends.
 
-Openings that wait together share a commit. An opening names the fence of its row, so a row that was discarded or
-reclaimed meanwhile can spend nothing more. Between an opening and its settlement a crash leaves the outcome null;
-whoever reclaims the row marks it IN_DOUBT, or a sweep does where there is nothing to reclaim.
+The first attempt of a row is booked in the transaction of its claim; later openings that wait together share a
+commit. An opening names the fence of its row, so a row that was discarded or reclaimed meanwhile can spend nothing
+more. Between an opening and its settlement a crash leaves the outcome null; whoever reclaims the row marks it IN_DOUBT,
+or a sweep does where there is nothing to reclaim.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from datetime import datetime
+from functools import cache, partial
 from typing import Any
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
 from app.clock import utc_now
-from app.database import Database, UtcDateTime, to_pico
+from app.database import Database, sqlite_time, to_pico
 from app.errors import LeaseLost
-from app.json_rows import encode_rows, rows_as_table
-from app.llm.attempts import Attempt, AttemptOutcome
+from app.json_rows import ColumnType, encode_rows, rows_as_table
+from app.llm.attempts import NOTHING, Attempt, AttemptOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +36,29 @@ class Account:
 
 
 class JobRecorder:
-    """The recorder of one run on one row; `attempts` is what it opened, in order."""
+    """The recorder of one run on one row; `attempts` is what it opened, in order.
 
-    def __init__(self, books: "Books", account: Account, may_spend: Callable[[], bool]) -> None:
+    `booked` was put on the books together with the claim: the first opening takes it up when it asks for the same
+    model. Nothing left under one that is not taken up: it ends UNUSED.
+    """
+
+    def __init__(
+        self, books: "Books", account: Account, may_spend: Callable[[], bool], *, booked: Attempt | None = None
+    ) -> None:
         self._books, self._account, self._may_spend = books, account, may_spend
         self._unwritten: list[Attempt] = []
+        self._booked = booked
         self.attempts: list[Attempt] = []
 
     async def open(self, *, provider: str, model: str) -> Attempt:
         """See AttemptRecorder. The deadline is asked again at the end: the process may have been stopped meanwhile."""
         if not self._may_spend():
             raise LeaseLost
+        booked = self._booked
+        if booked is not None and (booked.provider, booked.model) == (provider, model):
+            self._booked = None
+            self.attempts.append(booked)
+            return booked
         attempt = Attempt(provider=provider, model=model)
         self.attempts.append(attempt)
         settled, self._unwritten = self._unwritten, []
@@ -55,6 +69,14 @@ class JobRecorder:
 
     def close(self, attempt: Attempt) -> None:
         self._unwritten.append(attempt)
+
+    def end(self) -> list[Attempt]:
+        """The run is over: everything that it has on the books, to be settled with its row."""
+        if self._booked is not None:
+            self._booked.settle(AttemptOutcome.UNUSED, usage=NOTHING)
+            self.attempts.append(self._booked)
+            self._booked = None
+        return self.attempts
 
 
 @dataclass(slots=True)
@@ -99,15 +121,23 @@ class Books:
 
 def _write_openings(session: Session, batch: Sequence[_Opening]) -> set[str]:
     settle(session, [attempt for opening in batch for attempt in opening.settled])
+    return book(session, [(opening.account, opening.attempt) for opening in batch])
+
+
+def book(session: Session, openings: Sequence[tuple[Account, Attempt]]) -> set[str]:
+    """Put attempts on the books, each only while its row's fence stands; returns the ids of those that were.
+
+    In the caller's transaction: no call may leave before it is committed.
+    """
     opened: set[str] = set()
-    for table, working in {(opening.account.table, opening.account.working) for opening in batch}:
-        rows = [_row(opening) for opening in batch if opening.account.table == table]
-        opened |= _insert_fenced(session, table, working, rows)
+    for table, working in {(account.table, account.working) for account, _ in openings}:
+        rows = [_row(account, attempt) for account, attempt in openings if account.table == table]
+        statement = _book(table, working, on_sqlite=_is_sqlite(session))
+        opened |= set(session.scalars(statement, {"rows": encode_rows(rows), "now": _time(session, utc_now())}))
     return opened
 
 
-def _row(opening: _Opening) -> dict[str, Any]:
-    account, attempt = opening.account, opening.attempt
+def _row(account: Account, attempt: Attempt) -> dict[str, Any]:
     return {
         "id": attempt.id,
         "lane": account.lane,
@@ -119,16 +149,16 @@ def _row(opening: _Opening) -> dict[str, Any]:
     }
 
 
-def _insert_fenced(session: Session, table: str, working: str, rows: Sequence[dict[str, Any]]) -> set[str]:
+@cache
+def _book(table: str, working: str, *, on_sqlite: bool) -> TextClause:
     columns = ("id", "lane", "item_id", "user_id", "claim_seq", "provider", "model")
-    kinds = {name: "bigint" if name == "claim_seq" else "text" for name in columns}
-    statement = text(
+    kinds: dict[str, ColumnType] = {name: "bigint" if name == "claim_seq" else "text" for name in columns}
+    return text(
         f"INSERT INTO llm_attempts ({', '.join(columns)}, started_at)"  # noqa: S608 - names from our own code
-        f" SELECT {', '.join('v.' + name for name in columns)}, :now"
-        f" FROM {rows_as_table(session, kinds)} JOIN {table} ON {table}.id = v.item_id"  # type: ignore[arg-type]
+        f" SELECT {', '.join('v.' + name for name in columns)}, {_moment(':now', on_sqlite=on_sqlite)}"
+        f" FROM {rows_as_table(kinds, on_sqlite=on_sqlite)} JOIN {table} ON {table}.id = v.item_id"
         f" WHERE {table}.claim_seq = v.claim_seq AND {table}.status || '' = '{working}' RETURNING id"
-    ).bindparams(bindparam("now", type_=UtcDateTime))
-    return {row.id for row in session.execute(statement, {"rows": encode_rows(rows), "now": utc_now()})}
+    )
 
 
 def settle(session: Session, attempts: Sequence[Attempt]) -> None:
@@ -136,9 +166,14 @@ def settle(session: Session, attempts: Sequence[Attempt]) -> None:
 
     A late answer may still resolve what a reclaim had marked IN_DOUBT: then the doubt is over.
     """
-    if not attempts:
-        return
-    columns = {
+    if attempts:
+        rows = [_settlement(session, attempt) for attempt in attempts]
+        session.execute(_settle(on_sqlite=_is_sqlite(session)), {"rows": encode_rows(rows)})
+
+
+@cache
+def _settle(*, on_sqlite: bool) -> TextClause:
+    columns: dict[str, ColumnType] = {
         "id": "text",
         "ended_at": "text",
         "outcome": "text",
@@ -150,23 +185,20 @@ def settle(session: Session, attempts: Sequence[Attempt]) -> None:
         "output_price_usd": "bigint",
         "cost_usd": "bigint",
     }
-    on_sqlite = session.get_bind().dialect.name == "sqlite"
-    ended = "v.ended_at" if on_sqlite else "CAST(v.ended_at AS timestamptz)"
+    ended = _moment("v.ended_at", on_sqlite=on_sqlite)
     plain = [name for name in columns if name not in ("id", "ended_at")]
-    statement = text(
+    return text(
         f"UPDATE llm_attempts SET ended_at = {ended}, {', '.join(f'{name} = v.{name}' for name in plain)}"  # noqa: S608
-        f" FROM {rows_as_table(session, columns)}"  # type: ignore[arg-type]
+        f" FROM {rows_as_table(columns, on_sqlite=on_sqlite)}"
         " WHERE llm_attempts.id = v.id AND (llm_attempts.outcome IS NULL OR llm_attempts.outcome = 'IN_DOUBT')"
     )
-    session.execute(statement, {"rows": encode_rows([_settlement(attempt, on_sqlite) for attempt in attempts])})
 
 
-def _settlement(attempt: Attempt, on_sqlite: bool) -> dict[str, Any]:  # noqa: FBT001
-    ended_at = attempt.ended_at or utc_now()
+def _settlement(session: Session, attempt: Attempt) -> dict[str, Any]:
     usage = attempt.usage
     return {
         "id": attempt.id,
-        "ended_at": ended_at.strftime("%Y-%m-%d %H:%M:%S.%f") if on_sqlite else ended_at.isoformat(),
+        "ended_at": _time(session, attempt.ended_at or utc_now()),
         "outcome": attempt.outcome or AttemptOutcome.CANCELLED,
         "error_code": attempt.error_code,
         "model": attempt.model,
@@ -180,13 +212,20 @@ def _settlement(attempt: Attempt, on_sqlite: bool) -> dict[str, Any]:  # noqa: F
 
 def doubt(session: Session, ids: Sequence[str]) -> None:
     """Mark what a dead worker left open for these rows: it counts as spent, how much is unknown."""
-    if not ids:
-        return
-    statement = text(
-        "UPDATE llm_attempts SET outcome = 'IN_DOUBT', ended_at = :now"  # noqa: S608 - no value is in the text
-        f" FROM {rows_as_table(session, {'id': 'text'})} WHERE llm_attempts.item_id = v.id AND outcome IS NULL"
-    ).bindparams(bindparam("now", type_=UtcDateTime))
-    session.execute(statement, {"rows": encode_rows([{"id": row_id} for row_id in ids]), "now": utc_now()})
+    if ids:
+        rows = encode_rows([{"id": row_id} for row_id in ids])
+        binds = {"rows": rows, "now": _time(session, utc_now())}
+        session.execute(_doubt(on_sqlite=_is_sqlite(session)), binds)
+
+
+@cache
+def _doubt(*, on_sqlite: bool) -> TextClause:
+    ids = rows_as_table({"id": "text"}, on_sqlite=on_sqlite)
+    now = _moment(":now", on_sqlite=on_sqlite)
+    return text(
+        f"UPDATE llm_attempts SET outcome = 'IN_DOUBT', ended_at = {now}"  # noqa: S608 - no value is in the text
+        f" FROM {ids} WHERE llm_attempts.item_id = v.id AND outcome IS NULL"
+    )
 
 
 def doubt_orphans(session: Session, table: str) -> None:
@@ -195,11 +234,28 @@ def doubt_orphans(session: Session, table: str) -> None:
     A discarded row is never reclaimed: when the worker that had it died, nobody else would settle these. A worker that
     lives settles them in a moment, which ends the doubt; it is not waited for, or two sweeps could deadlock.
     """
-    on_sqlite = session.get_bind().dialect.name == "sqlite"
-    statement = text(
-        "UPDATE llm_attempts SET outcome = 'IN_DOUBT', ended_at = :now WHERE id IN ("  # noqa: S608 - our own names
+    binds = {"now": _time(session, utc_now())}
+    session.execute(_doubt_orphans(table, on_sqlite=_is_sqlite(session)), binds)
+
+
+@cache
+def _doubt_orphans(table: str, *, on_sqlite: bool) -> TextClause:
+    now = _moment(":now", on_sqlite=on_sqlite)
+    return text(
+        f"UPDATE llm_attempts SET outcome = 'IN_DOUBT', ended_at = {now} WHERE id IN ("  # noqa: S608 - our own names
         f"SELECT llm_attempts.id FROM llm_attempts JOIN {table} ON {table}.id = llm_attempts.item_id"
         f" WHERE llm_attempts.outcome IS NULL AND {table}.claim_seq <> llm_attempts.claim_seq"
         f"{'' if on_sqlite else ' FOR UPDATE OF llm_attempts SKIP LOCKED'})"
-    ).bindparams(bindparam("now", type_=UtcDateTime))
-    session.execute(statement, {"now": utc_now()})
+    )
+
+
+def _is_sqlite(session: Session) -> bool:
+    return session.get_bind().dialect.name == "sqlite"
+
+
+def _time(session: Session, moment: datetime) -> str:
+    return sqlite_time(moment) if _is_sqlite(session) else moment.isoformat()
+
+
+def _moment(sql: str, *, on_sqlite: bool) -> str:
+    return sql if on_sqlite else f"CAST(CAST({sql} AS text) AS timestamptz)"

@@ -44,7 +44,7 @@ Outcome = Settled | GivenBack | Dropped
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How the work on one row ended, and the upstream calls that it took."""
+    """How the work on one row ended, the upstream calls that it took, and a booked one that it did not."""
 
     work: Work
     outcome: Outcome
@@ -52,43 +52,70 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """What a transaction is to do: end these, and claim up to `want` rows.
+
+    `sweep`: first take back and promote what has become due. `one_by_one`: the database refused the batch.
+    """
+
+    owner: str
+    lease_seconds: float
+    endings: Sequence[Ending] = ()
+    want: int = 0
+    sweep: bool = True
+    one_by_one: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Cycle:
-    """What came of one transaction. `late` rows had been lost meanwhile: their results were dropped."""
+    """What came of one transaction.
+
+    `booked` holds the first attempt of a claimed row, by its id. `late` rows had been lost meanwhile: their results
+    were dropped.
+    """
 
     claimed: list[Work] = field(default_factory=list)
+    booked: Mapping[str, Attempt] = field(default_factory=dict)
     ended: list[Ended] = field(default_factory=list)
     late: list[Work] = field(default_factory=list)
     reclaimed: int = 0
     due_in_seconds: float | None = None
 
 
-def run_cycle(
-    session: Session,
-    lane: Lane,
-    endings: Sequence[Ending],
-    *,
-    owner: str,
-    lease_seconds: float,
-    want: int,
-    sweep: bool = False,
-) -> Cycle:
-    """End, reclaim and claim, in the caller's transaction; safe to run again when that failed.
-
-    `sweep` also looks for attempts that nobody else will settle: too dear for every cycle.
-    """
-    ended, late = _end(session, lane, endings)
-    if sweep:
-        books.doubt_orphans(session, lane.work_table.table.name)
+def run_cycle(session: Session, lane: Lane, plan: Plan) -> Cycle:
+    """End, reclaim and claim, in the caller's transaction; safe to run again when that failed."""
+    ended, late = _end(session, lane, plan)
     claimed: list[Work] = []
+    booked: Mapping[str, Attempt] = {}
     lost = lease.Reclaimed([], [])
     due: float | None = None
-    if want:
-        lost = take_back(session, lane)
-        lease.promote_due(session, lane.work_table)
-        claimed = lease.claim(session, lane.work_table, owner=owner, lease_seconds=lease_seconds, limit=want)
-        if len(claimed) < want:
-            due = lease.seconds_until_due(session, lane.work_table)
-    return Cycle(claimed, ended + lost.poisoned, late, len(lost.ids), due)
+    if plan.want:
+        table = lane.work_table
+        if plan.sweep:
+            lost = take_back(session, lane)
+            lease.promote_due(session, table)
+            books.doubt_orphans(session, table.table.name)
+        claimed = lease.claim(session, table, owner=plan.owner, lease_seconds=plan.lease_seconds, limit=plan.want)
+        booked = _book(session, lane, claimed)
+        if len(claimed) < plan.want:
+            due = lease.seconds_until_due(session, table)
+    return Cycle(claimed, booked, ended + lost.poisoned, late, len(lost.ids), due)
+
+
+def account_of(lane: Lane, work: Work) -> books.Account:
+    table = lane.work_table
+    return books.Account(lane.name, table.table.name, table.working, work.id, work.user_id, work.claim_seq)
+
+
+def _book(session: Session, lane: Lane, claimed: Sequence[Work]) -> Mapping[str, Attempt]:
+    """The first attempt of each row shares the commit of its claim: a call waits for one commit, not for two."""
+    first = lane.first_call()
+    if first is None or not claimed:
+        return {}
+    provider, model = first
+    booked = {work.id: Attempt(provider=provider, model=model) for work in claimed}
+    books.book(session, [(account_of(lane, work), booked[work.id]) for work in claimed])
+    return booked
 
 
 def take_back(session: Session, lane: Lane, *, everything: bool = False) -> lease.Reclaimed:
@@ -100,11 +127,12 @@ def take_back(session: Session, lane: Lane, *, everything: bool = False) -> leas
     return lost
 
 
-def _end(session: Session, lane: Lane, endings: Sequence[Ending]) -> tuple[list[Ended], list[Work]]:
+def _end(session: Session, lane: Lane, plan: Plan) -> tuple[list[Ended], list[Work]]:
+    endings = plan.endings
     if not endings:
         return [], []
     settled = [ending for ending in endings if isinstance(ending.outcome, Settled)]
-    ended = _finish(session, lane, settled)
+    ended = _finish(session, lane, settled, one_by_one=plan.one_by_one)
     written = {row.id for row in ended}
     late = [ending.work for ending in settled if ending.work.id not in written]
     for ending in endings:
@@ -122,16 +150,11 @@ def _end(session: Session, lane: Lane, endings: Sequence[Ending]) -> tuple[list[
     return ended, late
 
 
-def _finish(session: Session, lane: Lane, settled: Sequence[Ending]) -> list[Ended]:
-    """The batch in one statement; when the database refuses it, row by row, so that the bad one alone fails."""
-    rows = [_row(lane, ending.work, ending.outcome) for ending in settled]
-    try:
-        with session.begin_nested():
-            return lease.finish(session, lane.work_table, rows)
-    except DBAPIError as error:
-        if not blames_statement(error):
-            raise
+def _finish(session: Session, lane: Lane, settled: Sequence[Ending], *, one_by_one: bool) -> list[Ended]:
+    """All in one statement or, when the database refused that, row by row, so that the bad one alone fails."""
+    if one_by_one:
         return [row for ending in settled for row in _finish_alone(session, lane, ending)]
+    return lease.finish(session, lane.work_table, [_row(lane, ending.work, ending.outcome) for ending in settled])
 
 
 def _finish_alone(session: Session, lane: Lane, ending: Ending) -> list[Ended]:
@@ -148,7 +171,8 @@ def _finish_alone(session: Session, lane: Lane, ending: Ending) -> list[Ended]:
 def _row(lane: Lane, work: Work, outcome: object) -> dict[str, Any]:
     assert isinstance(outcome, Settled)  # noqa: S101 - the callers chose them so
     blank = dict.fromkeys(lane.work_table.results)
-    return {**blank, **outcome.columns, "id": work.id, "claim_seq": work.claim_seq}
+    source = {name: work.payload[name] for name in lane.work_table.source}
+    return {**blank, **source, **outcome.columns, "id": work.id, "claim_seq": work.claim_seq}
 
 
 def _failed_row(lane: Lane, work: Work) -> dict[str, Any]:

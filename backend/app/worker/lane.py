@@ -15,12 +15,13 @@ from app.json_rows import ColumnType
 from app.llm.attempts import AttemptRecorder
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class WorkTable:
     """A table that can be worked, and the literal statuses by which it is.
 
     `payload` columns come with a claim; `results` are set by a finish, those in `kept` only where they are null, so
-    that what a person wrote stays. `error` is the column for the reason of a failure.
+    that what a person wrote stays. `error` is the column for the reason of a failure. `source` columns, among the
+    payload, say what a result was made from: it is applied only while they are as they were.
     """
 
     table: Table
@@ -30,6 +31,7 @@ class WorkTable:
     results: Mapping[str, ColumnType]
     error: str
     kept: frozenset[str] = frozenset()
+    source: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,10 @@ class Lane(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+    def first_call(self) -> tuple[str, str] | None:
+        """The provider and the model that a run will ask first, booked along with the claim; None when it depends."""
+        ...
 
     def allowance(self, free: int) -> int:
         """How many of the free slots may be filled now: 0 while switched off or while every provider is closed."""

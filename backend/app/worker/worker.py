@@ -6,25 +6,40 @@ this is cut short: what is not ended stays leased, and the lease runs out.
 
 import asyncio
 import contextvars
+import math
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from app import clock
 from app.announcements import News
 from app.database import Database
 from app.errors import LeaseLost, LLMApiError, LLMError, LLMTimeout, ServiceUnavailable
-from app.llm.books import Account, Books, JobRecorder
+from app.llm.attempts import Attempt
+from app.llm.books import Books, JobRecorder
 from app.worker import lease
-from app.worker.cycle import Cycle, Dropped, Ending, GivenBack, Outcome, Settled, run_cycle, take_back
+from app.worker.cycle import (
+    Cycle,
+    Dropped,
+    Ending,
+    GivenBack,
+    Outcome,
+    Plan,
+    Settled,
+    account_of,
+    run_cycle,
+    take_back,
+)
 from app.worker.lane import Lane, Work
 from app.worker.retry import Fail, RetryPolicy, decide
 
 log = structlog.get_logger()
 _DATABASE_PAUSE_SECONDS = 1.0
+_SWEEP_SECONDS = 0.2  # at the most between two looks for what became due, while there is something to claim
 _SPEND_MARGIN = 0.1  # of the lease: within it, no new call leaves
 _CANCEL_GRACE_SECONDS = 2.0
 _GIVE_UP_SECONDS = 5.0
@@ -74,6 +89,8 @@ class Worker:
         self._drain_ends: float | None = None
         self._due_at: float | None = None
         self._sweep_at = 0.0
+        # A cycle and a beat lock the same rows in different orders: together they would deadlock on PostgreSQL.
+        self._turn = asyncio.Lock()
         self.counts: Counter[str] = Counter()
 
     @property
@@ -94,10 +111,10 @@ class Worker:
 
     async def _cycle_until_done(self) -> None:
         while not self._is_done():
-            cycle = await self._cycle()
+            cycle = await self._cycle(sweep=clock.local_seconds() >= self._sweep_at)
             if cycle is None:
                 await self._pause(_DATABASE_PAUSE_SECONDS)
-            elif not self._endings:
+            elif not self._endings and not self._may_claim_more(cycle):
                 await self._pause(self._patience())
 
     async def run_once(self) -> None:
@@ -106,7 +123,7 @@ class Worker:
             cycle = await self._cycle()
             if cycle is not None and not cycle.claimed and not self._jobs and not self._endings:
                 return
-            if cycle is None or not self._endings:
+            if cycle is None or (not self._endings and not self._may_claim_more(cycle)):
                 await self._pause(_DATABASE_PAUSE_SECONDS)
 
     def stop(self, *, at_once: bool = False) -> None:
@@ -122,62 +139,76 @@ class Worker:
         if lost.ids:
             log.info("worker.reclaimed_rows", lane=self._lane.name, rows=len(lost.ids), poisoned=len(lost.poisoned))
 
-    async def _cycle(self) -> Cycle | None:
+    async def _cycle(self, *, sweep: bool = True) -> Cycle | None:
         """One transaction; null when the database could not be used, and then nothing is forgotten."""
         endings, self._endings = self._endings, []
-        free = self._lane.slots - len(self._jobs) + len(endings)
-        want = 0 if self._stopping else max(0, self._lane.allowance(free))
+        want = self._want(self._lane.slots - len(self._jobs) + len(endings))
         if not endings and not want:
             self._due_at = None
             return Cycle()
         began = clock.local_seconds()
-        seconds = self._settings.lease_seconds
-        sweep = began >= self._sweep_at
-        work = partial(
-            run_cycle,
-            lane=self._lane,
-            endings=endings,
-            owner=self._owner,
-            lease_seconds=seconds,
-            want=want,
-            sweep=sweep,
-        )
+        plan = Plan(self._owner, self._settings.lease_seconds, endings, want, sweep)
         try:
-            cycle = await self._database.write(work)
+            async with self._turn:
+                cycle = await self._write(plan)
         except ServiceUnavailable as error:
             # All of them: a lost lease is for the fence to find out, and the books must be written in any case.
             self._endings[:0] = endings
             log.warning("worker.database_unavailable", lane=self._lane.name, exc_info=error.__cause__ or error)
             return None
-        if sweep:
-            self._sweep_at = began + seconds
-        self._note(endings, cycle)
+        self._note(plan, cycle)
         for claimed in cycle.claimed:
-            self._start(claimed, began + seconds)
+            self._start(claimed, began + self._settings.lease_seconds, cycle.booked.get(claimed.id))
         return cycle
 
-    def _note(self, endings: list[Ending], cycle: Cycle) -> None:
-        for ending in endings:
+    def _want(self, free: int) -> int:
+        """At most half of the slots at a time: while one half's rows are being written, the other half runs."""
+        if self._stopping:
+            return 0
+        return min(max(0, self._lane.allowance(free)), (self._lane.slots + 1) // 2)
+
+    def _may_claim_more(self, cycle: Cycle) -> bool:
+        """It claimed as many as it might, and slots are left."""
+        claimed = len(cycle.claimed)
+        return claimed > 0 and claimed == (self._lane.slots + 1) // 2 and self._want(self._free()) > 0
+
+    def _free(self) -> int:
+        return self._lane.slots - len(self._jobs)
+
+    async def _write(self, plan: Plan) -> Cycle:
+        try:
+            return await self._database.write(partial(run_cycle, lane=self._lane, plan=plan))
+        except DBAPIError:
+            careful = replace(plan, one_by_one=True)
+            return await self._database.write(partial(run_cycle, lane=self._lane, plan=careful))
+
+    def _note(self, plan: Plan, cycle: Cycle) -> None:
+        for ending in plan.endings:
             self._jobs.pop((ending.work.id, ending.work.claim_seq), None)
         self.counts.update(claimed=len(cycle.claimed), reclaimed=cycle.reclaimed, late=len(cycle.late))
-        self.counts.update(row.status for row in cycle.ended)
+        ended: dict[str, list[str]] = {}
         for row in cycle.ended:
-            log.info("item.ended_work", lane=self._lane.name, item_id=row.id, status=row.status)
+            ended.setdefault(row.status, []).append(row.id)
+        for status, ids in ended.items():
+            self.counts[status] += len(ids)
+            # A line for all of them: a line each would cost more than the work on them.
+            log.info("items.ended_work", lane=self._lane.name, status=status, items=ids)
         for work in cycle.late:
             log.info("item.dropped_late_result", lane=self._lane.name, item_id=work.id)
-        due = cycle.due_in_seconds
-        self._due_at = None if due is None else clock.local_seconds() + due
+        now = clock.local_seconds()
+        self._due_at = None if cycle.due_in_seconds is None else now + cycle.due_in_seconds
+        if plan.want:
+            swept_at = now if plan.sweep else self._sweep_at - _SWEEP_SECONDS
+            self._sweep_at = min(swept_at + _SWEEP_SECONDS, self._due_at or math.inf)
 
-    def _start(self, work: Work, lease_ends: float) -> None:
+    def _start(self, work: Work, lease_ends: float, booked: Attempt | None) -> None:
         job = _Job(work, lease_ends, lease_ends + self._lane.deadline_seconds)
         margin = self._settings.lease_seconds * _SPEND_MARGIN
-        table = self._lane.work_table
-        account = Account(self._lane.name, table.table.name, table.working, work.id, work.user_id, work.claim_seq)
-        job.recorder = JobRecorder(
-            self._books,
-            account,
-            lambda: job.cancelled_as is None and clock.local_seconds() < job.lease_ends - margin,
-        )
+
+        def may_spend() -> bool:
+            return job.cancelled_as is None and clock.local_seconds() < job.lease_ends - margin
+
+        job.recorder = JobRecorder(self._books, account_of(self._lane, work), may_spend, booked=booked)
         self._jobs[work.id, work.claim_seq] = job
         # A context of its own: what one item binds for its log lines must not reach another's.
         job.task = asyncio.get_running_loop().create_task(self._run(job), context=contextvars.Context())
@@ -219,7 +250,7 @@ class Worker:
             outcome = Settled(self._lane.failure(LLMApiError()))
         else:
             outcome = task.result()
-        self._endings.append(Ending(job.work, outcome, job.recorder.attempts))
+        self._endings.append(Ending(job.work, outcome, job.recorder.end()))
         self._wake.set()
 
     def _hear(self, news: News) -> None:
@@ -282,11 +313,12 @@ class Worker:
                     log.warning("worker.beat_missed", lane=self._lane.name, rows=len(self._jobs))
 
     async def _beat(self) -> None:
-        began = clock.local_seconds()
-        held = [key for key, job in self._jobs.items() if began < job.overdue_at]
         seconds = self._settings.lease_seconds
-        beat = partial(lease.beat, work=self._lane.work_table, held=held, lease_seconds=seconds)
-        kept = await self._database.write(beat)
+        async with self._turn:
+            began = clock.local_seconds()
+            held = [key for key, job in self._jobs.items() if began < job.overdue_at]
+            beat = partial(lease.beat, work=self._lane.work_table, held=held, lease_seconds=seconds)
+            kept = await self._database.write(beat)
         for key in held:
             job = self._jobs.get(key)
             if job is None or job.task.done():

@@ -61,6 +61,7 @@ async def test_an_answer_waits_for_the_database_and_is_written_then(
 
 
 async def test_no_call_leaves_that_cannot_be_put_on_the_books(vault: Vault, database: AwayDatabase) -> None:
+    vault.provider.first = None
     item_id = await vault.post()
     worker = vault.worker()
     await worker._cycle()
