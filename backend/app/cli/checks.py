@@ -1,8 +1,10 @@
 """The parts that `litevault check` looks at, each by a function from the settings to its findings."""
 
 import json
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -13,7 +15,7 @@ from app.cli.migration import revision_of
 from app.cli.model_checks import examine_model
 from app.config import Settings
 from app.database import Database
-from app.database_fault import name_of
+from app.database_fault import name_of, refusal_of
 from app.errors import StartRefused
 from app.migrations import newest_revision
 from app.worker.worker_lock import lock_path
@@ -54,6 +56,8 @@ async def _examine_database(settings: Settings) -> AsyncIterator[Finding]:
     path = _sqlite_path(settings)
     try:
         revision = await revision_of(url)
+        if path is not None and path.exists():
+            _try_to_write(path, url)
     except StartRefused as refusal:
         yield Finding("database", str(refusal), is_well=False)
         yield Finding("migrations", "can be looked at when the database is there", is_well=None)
@@ -67,6 +71,18 @@ async def _examine_database(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("migrations", f"at {revision}, the newest" if revision else f"none yet; {newest} comes at start")
     else:
         yield Finding("migrations", f"at {revision}, {newest} is needed: run litevault migrate", is_well=False)
+
+
+def _try_to_write(path: Path, url: str) -> None:
+    """As a start would, but taken back. Raises StartRefused."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_PROBE_SECONDS)) as file:
+            file.isolation_level = None
+            file.execute("BEGIN IMMEDIATE")
+            file.execute("PRAGMA user_version = 0")
+            file.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        raise refusal_of(error, url) from None
 
 
 def _examine_port(settings: Settings) -> Finding:
