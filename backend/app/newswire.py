@@ -62,8 +62,10 @@ class Newswire:
 
     async def _listen_once(self) -> None:
         """Until the connection fails; the ping finds a half-open one, which would be silent for ever."""
-        url = self._database.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        connection = await asyncpg.connect(url, timeout=10, command_timeout=10)
+        url = self._database.url
+        # As the engine connects: in a URL of its own asyncpg takes the engine's options for settings of the server.
+        _, options = url.get_dialect()().create_connect_args(url)
+        connection = await asyncpg.connect(**{**options, "timeout": 10, "command_timeout": 10})
         try:
             await connection.add_listener(CHANNEL, self._hear)
             # What was announced before we listened is not repeated.
