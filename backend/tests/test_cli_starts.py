@@ -35,7 +35,7 @@ def test_an_address_that_cannot_be_is_a_bad_setting(host: str, port: int, named:
     assert refusal.value.exit_code == 2
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])  # noqa: S104 - not bound
 def test_the_usual_addresses_can_be_listened_on(host: str) -> None:
     with listen(host, 0) as listener:
         assert listener.type is socket.SOCK_STREAM
