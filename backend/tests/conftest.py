@@ -54,7 +54,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
     return make_settings(database_url, tmp_path)
 
 
-def make_settings(database_url: str, data_dir: Path, **changes: Any) -> Settings:  # noqa: ANN401 - settings' own types
+def make_settings(database_url: str, data_dir: Path, **changes: Any) -> Settings:
     """Nothing is read from the developer's .env."""
     llm = LLMSettings(_env_file=None)
     wanted = {"worker_enabled": False, "database_url": database_url, "data_dir": data_dir, "llm": llm, **changes}
@@ -105,7 +105,7 @@ def set_columns(app: FastAPI) -> SetColumns:
 
 
 async def write_columns(database: Database, item_id: str, **values: object) -> None:
-    def write(session: Any) -> None:  # noqa: ANN401 - both engines' sessions
+    def write(session: Any) -> None:
         item = session.get(Item, item_id)
         for name, value in values.items():
             setattr(item, name, value)
@@ -155,7 +155,7 @@ async def create(client: AsyncClient, text: str = "Some text", **body: object) -
     return dict(answer.json())
 
 
-def code_of(answer: Any) -> str:  # noqa: ANN401 - httpx's response
+def code_of(answer: Any) -> str:
     """The code in the error envelope."""
     return str(answer.json()["error"]["code"])
 

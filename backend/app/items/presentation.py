@@ -82,6 +82,8 @@ def _present_one(item: Item, links: Sequence[Tag], vocabulary: dict[str, Tag], s
         created_at=item.created_at,
         updated_at=item.updated_at,
         confirmed_at=item.confirmed_at,
+        attachment_count=0,
+        attachments=[],
     )
 
 

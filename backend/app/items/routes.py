@@ -31,7 +31,10 @@ from app.items.schemas import (
 from app.web import DatabaseOf, Id, Text, declared_errors
 
 _PENDING_DEFAULT, _PENDING_MAX = 200, 500
-_BULK_SHARE = 25  # ids a transaction: other writers get their turn in between
+# Ids a transaction. On SQLite they share a commit, and other writers get their turn in between. On PostgreSQL each has
+# its own: events are read in the order of transactions, so one that began before another's change of an item and
+# changes that item after it would be heard first; and two of several rows each could deadlock.
+_BULK_SHARE_SQLITE, _BULK_SHARE = 25, 1
 
 router = APIRouter(prefix="/items", tags=["items"])
 library_router = APIRouter(tags=["library"])
@@ -86,8 +89,9 @@ async def change_items(body: BulkRequest, user_id: CurrentUserId, database: Data
     """Confirm, discard or retry many items, each on its own."""
     ids = list(dict.fromkeys(body.ids))
     results: list[BulkResult] = []
-    for start in range(0, len(ids), _BULK_SHARE):
-        share = ids[start : start + _BULK_SHARE]
+    size = _BULK_SHARE_SQLITE if database.is_sqlite else _BULK_SHARE
+    for start in range(0, len(ids), size):
+        share = ids[start : start + size]
         results += await database.write(partial(_change_each, user_id=user_id, action=body.action, ids=share))
     return BulkOut(results=results)
 

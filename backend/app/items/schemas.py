@@ -101,8 +101,8 @@ class ItemOut(WireModel):
     created_at: WireTime
     updated_at: WireTime
     confirmed_at: WireTime | None
-    attachment_count: int = 0
-    attachments: list[Any] = Field(default_factory=list)
+    attachment_count: int
+    attachments: list[Any]
 
 
 class PendingOut(WireModel):

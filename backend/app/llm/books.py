@@ -2,7 +2,8 @@
 
 The first attempt of a row is booked in the transaction of its claim; later openings that wait together share a
 commit. An opening names the fence of its row, so a row that was discarded or reclaimed meanwhile can spend nothing
-more. Between an opening and its settlement a crash leaves the outcome null; whoever reclaims the row marks it IN_DOUBT.
+more. Between an opening and its settlement a crash leaves the outcome null; whoever reclaims the row marks it IN_DOUBT,
+or a sweep does where there is nothing to reclaim.
 """
 
 import asyncio
@@ -186,7 +187,7 @@ def _settle(*, on_sqlite: bool) -> TextClause:
 
 
 def withdraw(session: Session, attempts: Sequence[Attempt]) -> None:
-    """Take attempts off the books under which no call has left; what is in doubt or settled stays."""
+    """Take attempts off the books under which no call has left, as their worker knows for certain."""
     if attempts:
         rows = encode_rows([{"id": attempt.id} for attempt in attempts])
         session.execute(_withdraw(on_sqlite=_is_sqlite(session)), {"rows": rows})
@@ -195,7 +196,10 @@ def withdraw(session: Session, attempts: Sequence[Attempt]) -> None:
 @cache
 def _withdraw(*, on_sqlite: bool) -> TextClause:
     ids = rows_as_table({"id": "text"}, on_sqlite=on_sqlite)
-    return text(f"DELETE FROM llm_attempts WHERE outcome IS NULL AND id IN (SELECT v.id FROM {ids})")  # noqa: S608
+    return text(
+        f"DELETE FROM llm_attempts WHERE id IN (SELECT v.id FROM {ids})"  # noqa: S608 - names from our own code
+        " AND (outcome IS NULL OR outcome = 'IN_DOUBT')"
+    )
 
 
 def _settlement(session: Session, attempt: Attempt) -> dict[str, Any]:
@@ -229,6 +233,26 @@ def _doubt(*, on_sqlite: bool) -> TextClause:
     return text(
         f"UPDATE llm_attempts SET outcome = 'IN_DOUBT', ended_at = {now}"  # noqa: S608 - no value is in the text
         f" FROM {ids} WHERE llm_attempts.item_id = v.id AND outcome IS NULL"
+    )
+
+
+def doubt_orphans(session: Session, table: str) -> None:
+    """Mark the attempts that are still open though their row has gone on without them.
+
+    A discarded row is never reclaimed: when the worker that had it died, nobody else would settle these. A worker that
+    lives settles them in a moment, which ends the doubt; it is not waited for, or two sweeps could deadlock.
+    """
+    statement = _doubt_orphans(table, on_sqlite=_is_sqlite(session))
+    session.execute(statement, {"now": _time(session, utc_now())})
+
+
+@cache
+def _doubt_orphans(table: str, *, on_sqlite: bool) -> TextClause:
+    return text(
+        f"UPDATE llm_attempts SET outcome = 'IN_DOUBT', ended_at = {_moment(':now', on_sqlite=on_sqlite)}"  # noqa: S608
+        f" WHERE id IN (SELECT llm_attempts.id FROM llm_attempts JOIN {table} ON {table}.id = llm_attempts.item_id"
+        f" WHERE llm_attempts.outcome IS NULL AND {table}.claim_seq <> llm_attempts.claim_seq"
+        f"{'' if on_sqlite else ' FOR UPDATE OF llm_attempts SKIP LOCKED'})"
     )
 
 

@@ -58,6 +58,8 @@ _ENVIRONMENT = {
 # No status: the answer was lost on its way. These: a gateway gave up on a model that went on. Nobody knows
 # what such a call cost; every other refusal is free.
 _MAY_BE_BILLED = frozenset({None, 408, 504})
+# Joins a line of our books to the provider's own log; the name is the one that OpenAI documents for this.
+_ATTEMPT_HEADER = "X-Client-Request-Id"
 _MODES = {"tools": "TOOLS", "json_schema": "JSON_SCHEMA", "md_json": "MD_JSON"}
 
 
@@ -237,14 +239,16 @@ class _Engine:
         """litellm's completion as instructor sees it: on the books, and the end of the run at a fault."""
         run = _RUN.get()
         try:
-            await run.tally.open()
+            attempt_id = await run.tally.open()
         except Exception as error:  # noqa: BLE001 - the recorder's, for the caller, unchanged
             run.fault = error
             raise _StoppedError from None
         run.has_answer = False
         try:
             async with self._starts.place():
-                response = await self._litellm.acompletion(**call, max_retries=0)
+                response = await self._litellm.acompletion(
+                    **call, extra_headers={_ATTEMPT_HEADER: attempt_id}, max_retries=0
+                )
         except Exception as error:  # noqa: BLE001 - the vendors raise anything; it is told apart by type
             run.fault = fault = self._fault_of(error)
             if fault.http_status not in _MAY_BE_BILLED:

@@ -25,11 +25,11 @@ class RunTally:
         self._usage: Usage | None = None
         self._has_ended = False
 
-    async def open(self) -> None:
-        """Put the next attempt on the books. Raises what the recorder raises, LeaseLost above all."""
+    async def open(self) -> str:
+        """Put the next attempt on the books; its id. Raises what the recorder raises, LeaseLost above all."""
         opening = asyncio.run_coroutine_threadsafe(self._open(), self._loop)
         # The shield: a cancellation must not break off the recorder's commit, `cancel` waits for it instead.
-        await asyncio.shield(asyncio.wrap_future(opening))
+        return await asyncio.shield(asyncio.wrap_future(opening))
 
     def report_answer(self, usage: Usage) -> None:
         """The current attempt got an answer of this usage."""
@@ -52,15 +52,17 @@ class RunTally:
         await self._is_free.wait()
         self._settle(AttemptOutcome.CANCELLED if self._usage is None else AttemptOutcome.OK)
 
-    async def _open(self) -> None:
+    async def _open(self) -> str:
         if self._has_ended:
             raise asyncio.CancelledError
         self._settle(AttemptOutcome.INVALID, LLMInvalidAnswer.code)
         self._is_free.clear()
         try:
-            self._current = await self._recorder.open(provider=self._provider, model=self._model)
+            attempt = await self._recorder.open(provider=self._provider, model=self._model)
+            self._current = attempt
         finally:
             self._is_free.set()
+        return attempt.id
 
     def _note_answer(self, usage: Usage) -> None:
         if not self._has_ended:

@@ -56,14 +56,16 @@ class Ending:
 class Plan:
     """What a transaction is to do: end these, and claim up to `want` rows.
 
-    `sweep`: first take back and promote what has become due. `one_by_one`: the database refused the batch.
+    `take_due`: take back and promote first what has become due. `sweep`: look for attempts that nobody else will
+    settle, too dear for every cycle. `one_by_one`: the database refused the batch.
     """
 
     owner: str
     lease_seconds: float
     endings: Sequence[Ending] = ()
     want: int = 0
-    sweep: bool = True
+    take_due: bool = True
+    sweep: bool = False
     one_by_one: bool = False
 
 
@@ -85,6 +87,8 @@ class Cycle:
 
 def run_cycle(session: Session, lane: Lane, plan: Plan) -> Cycle:
     """End, reclaim and claim, in the caller's transaction; safe to run again when that failed."""
+    if plan.sweep:
+        books.doubt_orphans(session, lane.work_table.table.name)
     ended, late = _end(session, lane, plan)
     claimed: list[Work] = []
     booked: Mapping[str, Attempt] = {}
@@ -92,7 +96,7 @@ def run_cycle(session: Session, lane: Lane, plan: Plan) -> Cycle:
     due: float | None = None
     if plan.want:
         table = lane.work_table
-        if plan.sweep:
+        if plan.take_due:
             lost = take_back(session, lane)
             lease.promote_due(session, table)
         claimed = lease.claim(session, table, owner=plan.owner, lease_seconds=plan.lease_seconds, limit=plan.want)

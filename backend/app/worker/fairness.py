@@ -4,10 +4,10 @@ Start-time fair queueing: a new row is placed at the head of the queue or behind
 is later. With nothing waiting, the rows in work tell how far the queue has come.
 """
 
-from sqlalchemy import ColumnElement, ScalarSelect, Table, func, literal_column, select, text, union_all
+from sqlalchemy import BindParameter, ColumnElement, ScalarSelect, Table, func, literal_column, select, text, union_all
 
 
-def fair_rank(table: Table, working_status: str, user_id: str) -> ScalarSelect[int]:
+def fair_rank(table: Table, working_status: str, user_id: str | BindParameter[str]) -> ScalarSelect[int]:
     """The rank for a row of `user_id` that is enqueued in this statement."""
     working = text(f"{table.name}.status = '{working_status}'")
     rank = table.c.rank

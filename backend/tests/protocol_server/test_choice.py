@@ -48,10 +48,12 @@ def test_a_marker_goes_before_the_script_and_leaves_it_alone(asker: Asker) -> No
 def test_a_marker_in_an_earlier_message_counts_for_a_re_ask(asker: Asker) -> None:
     note = {"role": "user", "content": "a [[fault:tags_2,503]]"}
     re_ask = {"role": "user", "content": "Correct your answer."}
-    for messages in ([note], [note, re_ask]):
-        last = asker.http.post("/v1/chat/completions", json={"model": "m", "messages": messages})
+    answers = [
+        asker.http.post("/v1/chat/completions", json={"model": "m", "messages": messages})
+        for messages in ([note], [note, re_ask])
+    ]
     first, second = asker.server.calls
-    assert last.status_code == 503
+    assert answers[1].status_code == 503
     assert first.first_text_sha256 == second.first_text_sha256 == first.text_sha256
     assert second.text_sha256 == digest_of("Correct your answer.")
 

@@ -9,15 +9,15 @@ from functools import partial
 from typing import Any
 
 import pytest
+from sqlalchemy import event, select, text
+from sqlalchemy.orm import Session
+
 from app.items.item import ItemStatus
 from app.items.item_model import Item
 from app.llm import books
 from app.llm.attempts import Attempt, AttemptOutcome
 from app.worker import lease
 from app.worker.fairness import fair_rank
-from sqlalchemy import event, select, text
-from sqlalchemy.orm import Session
-
 from tests.worker.vault import Vault
 
 TABLE = Item.metadata.tables["items"]
@@ -46,7 +46,7 @@ def _beat(s: Session, vault: Vault) -> None:
 
 def _finish(s: Session, vault: Vault) -> None:
     lane = vault.lane()
-    row = {**dict.fromkeys(lane.work_table.results), "status": "FAILED", "suggestions": []}
+    row: dict[str, Any] = {**dict.fromkeys(lane.work_table.results), "status": "FAILED", "suggestions": []}
     lease.finish(s, lane.work_table, [{**row, "id": "an id", "claim_seq": 1}])
 
 
@@ -82,7 +82,7 @@ async def test_a_statement_uses_its_index(
     vault: Vault, run: Callable[[Session, Vault], None], indexes: list[str]
 ) -> None:
     await vault.post()
-    plan = await vault.database.write(partial(_explained, run=partial(run, vault=vault)))
+    plan = await vault.database.write(partial(_explained, run=lambda session: run(session, vault)))
     for alternatives in indexes:
         assert any(name in plan for name in alternatives.split("|")), plan
     assert "SCAN items" not in plan.replace("SCAN items USING INDEX", "").replace("SCAN items USING COVERING INDEX", "")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from app.accounts.identity import Identity
 from app.clock import utc_now
@@ -142,6 +142,13 @@ class Vault:
 
     async def make_due(self, item_id: str) -> None:
         await self.set(item_id, not_before=utc_now() - timedelta(seconds=1))
+
+    async def until_blocked(self) -> None:
+        """Returns when somebody waits for a lock; PostgreSQL only."""
+        query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        async with asyncio.timeout(10):
+            while not await self.database.read(lambda session: session.scalar(query)):  # noqa: ASYNC110 - the server's
+                await asyncio.sleep(0.005)
 
 
 async def until(condition: Callable[[], Any]) -> None:
