@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
-from app.migrations import migrate_in_thread
 from sqlalchemy import make_url
+
+from app.migrations import migrate_in_thread
 from tests.postgres_cluster import PostgresCluster, postgres_cluster
 
 WORDS = (

@@ -10,9 +10,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.postgres_cluster import find_free_port
-
 from benchmarks.places import Place
+from tests.postgres_cluster import find_free_port
 
 _ROOT = Path(__file__).resolve().parents[1]
 _BACKEND = _ROOT / "backend"

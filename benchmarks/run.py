@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import uvloop
-from app.logs import configure_logs
 
+from app.logs import configure_logs
 from benchmarks.figure import Figure
 from benchmarks.places import Places, places
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import uvloop
+
 from app.config import Settings, load_settings
 from app.database import Database
 from app.enrichment.lane import EnrichmentLane

@@ -8,7 +8,6 @@ from typing import Any
 
 from app.config import LLMSettings, Settings
 from app.main import Process, running
-
 from benchmarks.places import Place
 
 

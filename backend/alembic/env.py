@@ -6,12 +6,14 @@
 import asyncio
 
 from alembic import context
+from alembic.util import CommandError
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from app.config import load_settings
 from app.database import sqlite_writer_engine
+from app.errors import StartRefused
 from app.models import metadata
 
 _LOCK = 7_316_294  # any number, as long as all processes take the same one
@@ -43,10 +45,17 @@ async def _migrate_postgres(url: str) -> None:
         await engine.dispose()
 
 
+def _url_of_settings() -> str:
+    try:
+        return load_settings().resolved_database_url
+    except StartRefused as refusal:
+        raise CommandError(str(refusal)) from None  # alembic shows its own errors in one line
+
+
 def _run() -> None:
     if context.is_offline_mode():
         raise SystemExit("Offline SQL is not made here: run the migrations against a database.")
-    url = context.config.attributes.get("url") or load_settings().resolved_database_url
+    url = context.config.attributes.get("url") or _url_of_settings()
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         _migrate_sqlite(parsed.database or "")

@@ -6,16 +6,28 @@ each with its default, its unit and one line, and a test compares the two.
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
-from app.errors import StartRefused, llm_errors
+from app.errors import SettingsRefused, llm_errors
 
 _BACKEND = Path(__file__).resolve().parents[1]
 _CHECKOUT = _BACKEND.parent if (_BACKEND.parent / "pyproject.toml").is_file() else None
-_ENV_FILES = tuple(str(folder / ".env") for folder in (_CHECKOUT, _BACKEND) if folder and _CHECKOUT) or (".env",)
+# The later one wins. Without a checkout it is the one where the program is started.
+ENV_FILES = (_CHECKOUT / ".env", _BACKEND / ".env") if _CHECKOUT else (Path(".env"),)
 _DEFAULT_DATA_DIR = _CHECKOUT / "data" if _CHECKOUT else Path.home() / ".local" / "share" / "litevault"
 
 
@@ -23,6 +35,14 @@ def _split_commas(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _in_lower_case(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+_URL_FORMS = "must be sqlite:///path or postgresql://user:password@host:port/database, special characters as %XX"
+_POSTGRES_OPTIONS = frozenset({"host", "port", "ssl", "passfile", "target_session_attrs", "statement_cache_size"})
+
+Form = TypeVar("Form", bound=BaseSettings)
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
 
 
@@ -34,13 +54,14 @@ class Environment(StrEnum):
 def _source(prefix: str) -> SettingsConfigDict:
     return SettingsConfigDict(
         env_prefix=prefix,
-        env_file=_ENV_FILES,
+        env_file=ENV_FILES,
         env_file_encoding="utf-8",
         env_ignore_empty=True,
         extra="ignore",
         populate_by_name=True,
         hide_input_in_errors=True,
         validate_default=True,
+        str_strip_whitespace=True,
     )
 
 
@@ -60,7 +81,8 @@ class LLMSettings(BaseSettings):
     max_retries: Annotated[int, Field(ge=0, le=10)] = 2
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 3
     structured_mode: Literal["auto", "tools", "json_schema", "md_json"] = "auto"
-    api_base: str | None = None
+    # Addresses may hold a password.
+    api_base: Annotated[str | None, Field(repr=False)] = None
     openai_api_key: Annotated[SecretStr | None, Field(validation_alias=AliasChoices("OPENAI_API_KEY"))] = None
     anthropic_api_key: Annotated[SecretStr | None, Field(validation_alias=AliasChoices("ANTHROPIC_API_KEY"))] = None
     stub_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = 0
@@ -73,6 +95,13 @@ class LLMSettings(BaseSettings):
         if code is not None and code not in llm_errors():
             raise ValueError(f"must be one of {', '.join(sorted(llm_errors()))}")
         return code
+
+    @field_validator("api_base")
+    @classmethod
+    def _web_address(cls, address: str | None) -> str | None:
+        if address is not None and not address.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return address
 
     @property
     def models(self) -> list[str]:
@@ -91,9 +120,9 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     cors_origins: CommaSeparated = ["http://localhost:3000"]
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
-    database_url: str | None = None
-    data_dir: Path = _DEFAULT_DATA_DIR
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    database_url: Annotated[str | None, Field(repr=False)] = None
+    data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = _DEFAULT_DATA_DIR
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_in_lower_case)] = "info"
     log_format: Literal["console", "json"] = "console"
     worker_enabled: bool = True
     worker_lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 30
@@ -107,13 +136,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, url: str | None) -> str | None:
-        if url is None or url.startswith(("sqlite+aiosqlite:///", "postgresql+asyncpg://")):
-            return url
-        if url.startswith(("postgres://", "postgresql://")):
-            return "postgresql+asyncpg://" + url.split("://", 1)[1]
-        if url.startswith("sqlite:///"):
-            return "sqlite+aiosqlite:///" + url.removeprefix("sqlite:///")
-        raise ValueError("must begin with sqlite:/// or postgresql://")
+        return None if url is None else _driver_url(url)
 
     @model_validator(mode="after")
     def _no_development_identity_in_production(self) -> "Settings":
@@ -132,17 +155,66 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - the fields' own types check the values
-    """The settings of this process. Raises StartRefused naming each bad variable and what is wrong with it."""
+    """The settings of this process. Raises SettingsRefused naming each bad variable and what is wrong with it."""
+    complaints: list[str] = []
+    llm = _read(LLMSettings, complaints)
+    settings = _read(Settings, complaints, llm=llm or LLMSettings.model_construct(), **overrides)
+    if llm is None or settings is None:
+        raise SettingsRefused(list(dict.fromkeys(complaints)))
+    return settings
+
+
+def variable_of(form: type[BaseSettings], field: str) -> str:
+    """The variable that sets the field."""
+    alias = form.model_fields[field].validation_alias
+    if isinstance(alias, AliasChoices):
+        return str(alias.choices[0])
+    return f"{form.model_config['env_prefix']}{field.upper()}"
+
+
+def _read(form: type[Form], complaints: list[str], **values: Any) -> Form | None:  # noqa: ANN401 - see above
+    """None when something is wrong, which is then among the complaints."""
     try:
-        return Settings(**overrides)
+        return form(**values)
     except ValidationError as error:
-        raise StartRefused("; ".join(_complaint(error.title, entry) for entry in error.errors())) from None
+        complaints += [_complaint(form, entry) for entry in error.errors(include_input=False, include_url=False)]
+    except SettingsError:
+        complaints.append("LITEVAULT_LLM: is no setting; those of the model begin with LITEVAULT_LLM_")
+    except (OSError, UnicodeDecodeError):
+        complaints.append(f"{' or '.join(map(str, ENV_FILES))} cannot be read: give it the right to, in UTF-8")
+    return None
 
 
-def _complaint(title: str, entry: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
-    prefix = "LITEVAULT_LLM_" if title == LLMSettings.__name__ else "LITEVAULT_"
-    where = [str(part) for part in entry["loc"]]
-    if not where:
-        return str(entry["msg"])
-    name = where[0] if where[0].isupper() else prefix + where[0].upper()
-    return f"{name}: {entry['msg']}"
+def _complaint(form: type[BaseSettings], entry: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    sentence = str(entry["msg"]).removeprefix("Value error, ")
+    if not entry["loc"]:
+        return sentence
+    field = str(entry["loc"][0])
+    return f"{variable_of(form, field) if field in form.model_fields else field}: {sentence}"
+
+
+def _driver_url(written: str) -> str:
+    """The URL for our drivers. Raises ValueError, which never repeats it: it may hold a password."""
+    try:
+        url = make_url(written)
+    except (ArgumentError, ValueError):
+        raise ValueError(_URL_FORMS) from None
+    if url.drivername in ("sqlite", "sqlite+aiosqlite"):
+        if url.host or url.query or not url.database or url.database == ":memory:":
+            raise ValueError("must name a file: sqlite:///relative/path or sqlite:////absolute/path")
+        path = str(Path(url.database).absolute())
+        return url.set(drivername="sqlite+aiosqlite", database=path).render_as_string(hide_password=False)
+    if url.drivername in ("postgres", "postgresql", "postgresql+asyncpg"):
+        return _for_asyncpg(url).render_as_string(hide_password=False)
+    raise ValueError(_URL_FORMS)
+
+
+def _for_asyncpg(url: URL) -> URL:
+    """Hosters write libpq's options into their URLs; asyncpg has another name for one and fails at the others."""
+    query = dict(url.query)
+    if "sslmode" in query:
+        query.setdefault("ssl", query.pop("sslmode"))
+    unknown = sorted(query.keys() - _POSTGRES_OPTIONS)
+    if unknown:
+        raise ValueError(f"takes no option {', '.join(unknown)}: remove it from the URL")
+    return url.set(drivername="postgresql+asyncpg", query=query)

@@ -13,6 +13,8 @@
     │   ├── PayloadTooLarge           413
     │   └── ServiceUnavailable        503
     ├── StartRefused                  the process must not start; the message says how to mend it
+    │   ├── SettingsRefused           values of settings are wrong
+    │   └── NotReady                  the surroundings are not ready: trying again may help
     ├── LeaseLost                     the row is no longer this worker's: stop, spend nothing
     └── LLMError                      a model call failed; the three families of API.md
         ├── LLMTimeout                LLM_TIMEOUT
@@ -31,7 +33,7 @@ The messages of LLMError are written here and never carry a vendor's text: what 
 the key, the prompt or the note.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import ClassVar
 
@@ -109,7 +111,23 @@ class ServiceUnavailable(ApiError):
 
 
 class StartRefused(LiteVaultError):
-    """The process must not start as it is set up; the message names the setting and its mend."""
+    """The process must not start as it is set up; the message names the setting and its mend, in one line."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class SettingsRefused(StartRefused):
+    """One complaint for each bad variable."""
+
+    def __init__(self, complaints: Sequence[str]) -> None:
+        super().__init__("; ".join(complaints))
+        self.complaints = tuple(complaints)
+
+
+class NotReady(StartRefused):
+    """Not the settings but what they point at: a port that is taken, a database that is away."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class LeaseLost(LiteVaultError):

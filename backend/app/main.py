@@ -1,6 +1,7 @@
 """The application: builds everything once, mounts the routes, runs the worker in the lifespan; alone knows all."""
 
 import gc
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from functools import partial
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import health
 from app.accounts import profile_routes
@@ -16,6 +18,7 @@ from app.config import Settings, load_settings
 from app.database import Database
 from app.enrichment.lane import EnrichmentLane
 from app.enrichment.providers import build_provider
+from app.errors import StartRefused
 from app.items import events_routes, tag_routes
 from app.items import routes as items_routes
 from app.logs import configure_logs
@@ -54,7 +57,37 @@ def create_app(settings: Settings) -> FastAPI:
         expose_headers=_EXPOSED,
     )
     app.add_middleware(RequestContext)
+    app.add_middleware(PlainRefusal)
     return app
+
+
+class PlainRefusal:
+    """Tells the server in one line why the application does not start; starlette would show it the whole traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+        failure: Message | None = None
+
+        async def hold_back_failure(message: Message) -> None:
+            nonlocal failure
+            if message["type"] == "lifespan.startup.failed":
+                failure = message
+            else:
+                await send(message)
+
+        try:
+            await self._app(scope, receive, hold_back_failure)
+        except StartRefused as refusal:
+            await send({"type": "lifespan.startup.failed", "message": str(refusal)})
+        except BaseException:
+            if failure is not None:
+                await send(failure)
+            raise
 
 
 @asynccontextmanager
@@ -127,6 +160,10 @@ def __getattr__(name: str) -> FastAPI:
     """`app.main:app` for uvicorn; built when asked for, so that importing this module does nothing."""
     if name != "app":
         raise AttributeError(name)
-    settings = load_settings()
+    try:
+        settings = load_settings()
+    except StartRefused as refusal:
+        sys.stderr.write(f"litevault: {refusal}\n")
+        raise SystemExit(refusal.exit_code) from None
     configure_logs(settings.log_level, settings.log_format)
     return create_app(settings)

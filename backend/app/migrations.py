@@ -3,13 +3,18 @@
 import asyncio
 from pathlib import Path
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.database import Database
+from app.database_fault import name_of, refusal_of
+from app.errors import StartRefused
 
 _BACKEND = Path(__file__).resolve().parents[1]
 
@@ -17,11 +22,23 @@ _BACKEND = Path(__file__).resolve().parents[1]
 def migrate(url: str, revision: str = "head") -> None:
     """Take the database at `url` to `revision`; safe to repeat and to run from several processes at once.
 
-    Runs an event loop of its own: call it from a thread that has none.
+    Runs an event loop of its own: call it from a thread that has none. Raises StartRefused when the database cannot
+    be used, or is not one that these migrations know.
     """
     config = _config()
     config.attributes["url"] = url
-    command.upgrade(config, revision)
+    try:
+        command.upgrade(config, revision)
+    except CommandError as error:
+        raise StartRefused(f"{name_of(url)}: {_unknown_revision(revision)}") from error
+    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise refusal_of(error, url) from error
+
+
+def _unknown_revision(wanted: str) -> str:
+    if wanted == "head":
+        return "was migrated by another release of LiteVault: run that one, or update this one"
+    return f"there is no way to a revision {wanted}; the newest is {newest_revision()}"
 
 
 async def migrate_in_thread(url: str) -> None:

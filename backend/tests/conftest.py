@@ -22,6 +22,7 @@ from app.logs import configure_logs
 from app.main import create_app
 from app.migrations import migrate
 from tests.engines import fresh_database
+from tests.server_process import Processes
 
 API = "/api/v1"
 Json = dict[str, Any]
@@ -194,3 +195,11 @@ def _then(startup: _Startup, started: threading.Event) -> _Startup:
 def server_url(settings: Settings) -> Iterator[str]:
     with served(settings) as url:
         yield url
+
+
+@pytest.fixture
+def processes(tmp_path: Path, database_url: str) -> Iterator[Processes]:
+    """Starts servers and workers as processes of their own, on one fresh database."""
+    processes = Processes(tmp_path, database_url)
+    yield processes
+    processes.close()

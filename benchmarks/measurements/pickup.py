@@ -11,7 +11,6 @@ from functools import partial
 from app.database import Database
 from app.items import service
 from app.items.schemas import ItemCreate
-
 from benchmarks.figure import Figure, percentile
 from benchmarks.places import Place, fill
 from benchmarks.run import Run

@@ -32,7 +32,8 @@ class EnrichmentLane:
         table=cast("Table", Item.__table__),
         working=ItemStatus.ENRICHING,
         failed=ItemStatus.FAILED,
-        payload=("raw_text",),
+        payload=("raw_text", "text_hash"),
+        source=("text_hash",),
         results={
             "title": "text",
             "summary": "text",

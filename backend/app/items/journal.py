@@ -35,5 +35,5 @@ def record(
         "changes": dict(changes) if changes else None,
         "at": item.updated_at,
     }
-    session.execute(_INSERT_LINE, line)
+    session.connection().execute(_INSERT_LINE, line)
     news_of(session).users.add(item.user_id)

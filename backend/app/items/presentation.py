@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.errors import LLMError, llm_errors
@@ -13,8 +13,10 @@ from app.items.item_model import Item, ItemTag, Tag
 from app.items.schemas import EnrichmentErrorOut, EnrichmentOut, ItemOut, ItemTagOut, SuggestedTagOut
 from app.items.tagging import name_key
 from app.llm.attempt_model import LLMAttempt
+from app.llm.attempts import AttemptOutcome
 
 _ERRORS = llm_errors()
+_MADE = or_(LLMAttempt.outcome.is_(None), LLMAttempt.outcome != AttemptOutcome.UNUSED)
 _Row = Row[*tuple[Any, ...]]
 
 
@@ -61,7 +63,7 @@ def _spent(session: Session, ids: Sequence[str]) -> dict[str, _Row]:
         func.count(LLMAttempt.cost_usd).label("costs_known"),
         func.sum(LLMAttempt.cost_usd).label("cost_usd"),
     )
-    rows = session.execute(query.where(LLMAttempt.item_id.in_(ids)).group_by(LLMAttempt.item_id))
+    rows = session.execute(query.where(LLMAttempt.item_id.in_(ids), _MADE).group_by(LLMAttempt.item_id))
     return {str(row.item_id): row for row in rows}
 
 

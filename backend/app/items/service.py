@@ -177,7 +177,7 @@ def _names_tags(patch: ItemPatch) -> bool:
 
 
 def _wants_suggestions(session: Session, user_id: str) -> bool:
-    return session.scalar(_PREFERENCE, {"user_id": user_id}) is not False
+    return session.connection().scalar(_PREFERENCE, {"user_id": user_id}) is not False
 
 
 def _new_item(user_id: str, raw_text: str, *, enrich: bool) -> Item:
@@ -206,9 +206,9 @@ def _insert(session: Session, item: Item) -> None:
     """Straight into the table, by a statement made once: capturing must be fast, and the ORM takes thrice as long."""
     row = {name: getattr(item, name) for name in _INSERTED}
     if item.status == ItemStatus.ENRICHING:
-        session.execute(_INSERT_QUEUED, {**row, "owner_id": item.user_id})
+        session.connection().execute(_INSERT_QUEUED, {**row, "owner_id": item.user_id})
     else:
-        session.execute(_INSERT, row)
+        session.connection().execute(_INSERT, row)
 
 
 def _earlier_item(session: Session, user_id: str, key: str, body_hash: str) -> str | None:

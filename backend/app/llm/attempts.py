@@ -15,13 +15,17 @@ from app.clock import utc_now
 
 
 class AttemptOutcome(StrEnum):
-    """How an upstream call ended. IN_DOUBT: nobody knows whether it was served and billed."""
+    """How an upstream call ended.
+
+    IN_DOUBT: nobody knows whether it was served and billed. UNUSED: it was on the books, but no call left.
+    """
 
     OK = "OK"
     INVALID = "INVALID"
     ERROR = "ERROR"
     CANCELLED = "CANCELLED"
     IN_DOUBT = "IN_DOUBT"
+    UNUSED = "UNUSED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,9 @@ class Usage:
         assert self.input_tokens is not None and self.output_tokens is not None  # noqa: S101
         assert self.input_price_usd is not None and self.output_price_usd is not None  # noqa: S101
         return self.input_tokens * self.input_price_usd + self.output_tokens * self.output_price_usd
+
+
+NOTHING = Usage(0, 0, Decimal(0), Decimal(0))
 
 
 @dataclass(slots=True)

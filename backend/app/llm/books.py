@@ -20,7 +20,7 @@ from app.clock import utc_now
 from app.database import Database, sqlite_time, to_pico
 from app.errors import LeaseLost
 from app.json_rows import ColumnType, encode_rows, rows_as_table
-from app.llm.attempts import Attempt, AttemptOutcome
+from app.llm.attempts import NOTHING, Attempt, AttemptOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class JobRecorder:
     """The recorder of one run on one row; `attempts` is what it opened, in order.
 
     `booked` was put on the books together with the claim: the first opening takes it up when it asks for the same
-    model. Nothing left under one that is not taken up, so it is withdrawn when the run ends.
+    model. Nothing left under one that is not taken up: it ends UNUSED.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class JobRecorder:
     ) -> None:
         self._books, self._account, self._may_spend = books, account, may_spend
         self._unwritten: list[Attempt] = []
+        self._booked = booked
         self.attempts: list[Attempt] = []
-        self.booked = booked
 
     async def open(self, *, provider: str, model: str) -> Attempt:
         """See AttemptRecorder. The deadline is asked again at the end: the process may have been stopped meanwhile."""
         if not self._may_spend():
             raise LeaseLost
-        booked = self.booked
+        booked = self._booked
         if booked is not None and (booked.provider, booked.model) == (provider, model):
-            self.booked = None
+            self._booked = None
             self.attempts.append(booked)
             return booked
         attempt = Attempt(provider=provider, model=model)
@@ -69,6 +69,14 @@ class JobRecorder:
 
     def close(self, attempt: Attempt) -> None:
         self._unwritten.append(attempt)
+
+    def end(self) -> list[Attempt]:
+        """The run is over: everything that it has on the books, to be settled with its row."""
+        if self._booked is not None:
+            self._booked.settle(AttemptOutcome.UNUSED, usage=NOTHING)
+            self.attempts.append(self._booked)
+            self._booked = None
+        return self.attempts
 
 
 @dataclass(slots=True)
@@ -196,22 +204,6 @@ def _settle() -> TextClause:
     )
 
 
-def withdraw(session: Session, attempts: Sequence[Attempt]) -> None:
-    """Take attempts off the books under which no call has left, as their worker knows for certain."""
-    if attempts:
-        rows = encode_rows([{"id": attempt.id} for attempt in attempts])
-        session.execute(_withdraw(on_sqlite=_is_sqlite(session)), {"rows": rows})
-
-
-@cache
-def _withdraw(*, on_sqlite: bool) -> TextClause:
-    ids = rows_as_table({"id": "text"}, on_sqlite=on_sqlite)
-    return text(
-        f"DELETE FROM llm_attempts WHERE id IN (SELECT v.id FROM {ids})"  # noqa: S608 - names from our own code
-        " AND (outcome IS NULL OR outcome = 'IN_DOUBT')"
-    )
-
-
 def _settlement(session: Session, attempt: Attempt) -> tuple[Any, ...]:
     """In the order of `_SETTLED`."""
     usage = attempt.usage
@@ -253,15 +245,16 @@ def doubt_orphans(session: Session, table: str) -> None:
     A discarded row is never reclaimed: when the worker that had it died, nobody else would settle these. A worker that
     lives settles them in a moment, which ends the doubt; it is not waited for, or two sweeps could deadlock.
     """
-    statement = _doubt_orphans(table, on_sqlite=_is_sqlite(session))
-    session.execute(statement, {"now": _time(session, utc_now())})
+    binds = {"now": _time(session, utc_now())}
+    session.execute(_doubt_orphans(table, on_sqlite=_is_sqlite(session)), binds)
 
 
 @cache
 def _doubt_orphans(table: str, *, on_sqlite: bool) -> TextClause:
+    now = _moment(":now", on_sqlite=on_sqlite)
     return text(
-        f"UPDATE llm_attempts SET outcome = 'IN_DOUBT', ended_at = {_moment(':now', on_sqlite=on_sqlite)}"  # noqa: S608
-        f" WHERE id IN (SELECT llm_attempts.id FROM llm_attempts JOIN {table} ON {table}.id = llm_attempts.item_id"
+        f"UPDATE llm_attempts SET outcome = 'IN_DOUBT', ended_at = {now} WHERE id IN ("  # noqa: S608 - our own names
+        f"SELECT llm_attempts.id FROM llm_attempts JOIN {table} ON {table}.id = llm_attempts.item_id"
         f" WHERE llm_attempts.outcome IS NULL AND {table}.claim_seq <> llm_attempts.claim_seq"
         f"{'' if on_sqlite else ' FOR UPDATE OF llm_attempts SKIP LOCKED'})"
     )

@@ -49,23 +49,20 @@ class Ending:
     work: Work
     outcome: Outcome
     attempts: Sequence[Attempt] = ()
-    unused: Attempt | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a transaction is to do: end these, and claim up to `want` rows.
 
-    `take_due`: take back and promote first what has become due. `sweep`: look for attempts that nobody else will
-    settle, too dear for every cycle. `one_by_one`: the database refused the batch.
+    `sweep`: first take back and promote what has become due. `one_by_one`: the database refused the batch.
     """
 
     owner: str
     lease_seconds: float
     endings: Sequence[Ending] = ()
     want: int = 0
-    take_due: bool = True
-    sweep: bool = False
+    sweep: bool = True
     one_by_one: bool = False
 
 
@@ -87,8 +84,6 @@ class Cycle:
 
 def run_cycle(session: Session, lane: Lane, plan: Plan) -> Cycle:
     """End, reclaim and claim, in the caller's transaction; safe to run again when that failed."""
-    if plan.sweep:
-        books.doubt_orphans(session, lane.work_table.table.name)
     ended, late = _end(session, lane, plan)
     claimed: list[Work] = []
     booked: Mapping[str, Attempt] = {}
@@ -96,9 +91,10 @@ def run_cycle(session: Session, lane: Lane, plan: Plan) -> Cycle:
     due: float | None = None
     if plan.want:
         table = lane.work_table
-        if plan.take_due:
+        if plan.sweep:
             lost = take_back(session, lane)
             lease.promote_due(session, table)
+            books.doubt_orphans(session, table.table.name)
         claimed = lease.claim(session, table, owner=plan.owner, lease_seconds=plan.lease_seconds, limit=plan.want)
         booked = _book(session, lane, claimed)
         if len(claimed) < plan.want:
@@ -149,7 +145,6 @@ def _end(session: Session, lane: Lane, plan: Plan) -> tuple[list[Ended], list[Wo
                 attempt_returned=ending.outcome.attempt_returned,
             )
     books.settle(session, [attempt for ending in endings for attempt in ending.attempts])
-    books.withdraw(session, [ending.unused for ending in endings if ending.unused is not None])
     if ended:
         lane.record_ended(session, ended)
     return ended, late
@@ -163,10 +158,8 @@ def _finish(session: Session, lane: Lane, settled: Sequence[Ending], *, one_by_o
     if rows and session.get_bind().dialect.name == "sqlite":
         with session.begin_nested() as attempt:
             if lease.finish_all(session, lane.work_table, rows):
-                return [
-                    Ended(row["id"], ending.work.user_id, row["status"])
-                    for row, ending in zip(rows, settled, strict=True)
-                ]
+                whose = [ending.work.user_id for ending in settled]
+                return [Ended(row["id"], user, row["status"]) for row, user in zip(rows, whose, strict=True)]
             attempt.rollback()
     return lease.finish(session, lane.work_table, rows)
 
@@ -185,7 +178,8 @@ def _finish_alone(session: Session, lane: Lane, ending: Ending) -> list[Ended]:
 def _row(lane: Lane, work: Work, outcome: object) -> dict[str, Any]:
     assert isinstance(outcome, Settled)  # noqa: S101 - the callers chose them so
     blank = dict.fromkeys(lane.work_table.results)
-    return {**blank, **outcome.columns, "id": work.id, "claim_seq": work.claim_seq}
+    source = {name: work.payload[name] for name in lane.work_table.source}
+    return {**blank, **source, **outcome.columns, "id": work.id, "claim_seq": work.claim_seq}
 
 
 def _failed_row(lane: Lane, work: Work) -> dict[str, Any]:

@@ -20,7 +20,8 @@ class WorkTable:
     """A table that can be worked, and the literal statuses by which it is.
 
     `payload` columns come with a claim; `results` are set by a finish, those in `kept` only where they are null, so
-    that what a person wrote stays. `error` is the column for the reason of a failure.
+    that what a person wrote stays. `error` is the column for the reason of a failure. `source` columns, among the
+    payload, say what a result was made from: it is applied only while they are as they were.
     """
 
     table: Table
@@ -30,6 +31,7 @@ class WorkTable:
     results: Mapping[str, ColumnType]
     error: str
     kept: frozenset[str] = frozenset()
+    source: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

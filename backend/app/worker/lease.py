@@ -98,7 +98,14 @@ def finish_all(session: Session, work: WorkTable, results: Sequence[Mapping[str,
     now = sqlite_time(utc_now())
     kinds = work.results.items()
     rows = [
-        (row["status"], *(sqlite_value(row[name], kind) for name, kind in kinds), now, row["id"], row["claim_seq"])
+        (
+            row["status"],
+            *(sqlite_value(row[name], kind) for name, kind in kinds),
+            now,
+            row["id"],
+            row["claim_seq"],
+            *(row[name] for name in work.source),
+        )
         for row in results
     ]
     return session.connection().exec_driver_sql(sql.finish_each, rows).rowcount == len(rows)

@@ -113,34 +113,42 @@ class _Sql:
         return text(f"{update} RETURNING {table}.id, {table}.user_id, {table}.status").bindparams(error=error)
 
     def finish(self) -> TextClause:
-        columns: dict[str, ColumnType] = {"status": "text", **self._work.results}
-        return self.update_held(self._finished("v.{}", self.now), columns, ("id", "user_id", "status"))
+        work = self._work
+        columns: dict[str, ColumnType] = {"status": "text", **work.results, **dict.fromkeys(work.source, "text")}
+        settings = self._finished("v.{}", self.now)
+        return self.update_held(settings, columns, ("id", "user_id", "status"), unchanged=work.source)
 
     def finish_each(self) -> str:
-        """For one row, with the driver's binds: status and results in their order, the time, id, fence; SQLite only."""
-        fence = f"id = ? AND claim_seq = ? AND {self._working}"
+        """For one row, with the driver's binds: status, results, time, id, fence, source; SQLite only."""
+        as_it_was = "".join(f" AND {name} = ?" for name in self._work.source)
+        fence = f"id = ? AND claim_seq = ? AND {self._working}{as_it_was}"
         return f"UPDATE {self._table} SET {self._finished('?', '?')} WHERE {fence}"  # noqa: S608
 
     def _finished(self, given: str, now: str) -> str:
         table, work = self._table, self._work
-        settings = [
-            f"{name} = COALESCE({table}.{name}, {given.format(name)})"
-            if name in work.kept
-            else f"{name} = {given.format(name)}"
-            for name in ("status", *work.results)
-        ]
+        values = {name: given.format(name) for name in ("status", *work.results)}
+        values |= {name: f"COALESCE({table}.{name}, {values[name]})" for name in values if name in work.kept}
+        settings = [f"{name} = {value}" for name, value in values.items()]
         settings += [f"updated_at = {now}", f"claim_seq = {table}.claim_seq + 1"]
         return ", ".join([*settings, "lease_owner = NULL", "lease_until = NULL", "not_before = NULL"])
 
-    def update_held(self, settings: str, columns: Mapping[str, ColumnType], returned: tuple[str, ...]) -> TextClause:
-        """The rows of the bind `:rows`, each under its fence."""
+    def update_held(
+        self,
+        settings: str,
+        columns: Mapping[str, ColumnType],
+        returned: tuple[str, ...],
+        *,
+        unchanged: tuple[str, ...] = (),
+    ) -> TextClause:
+        """The rows of the bind `:rows`, each under its fence and with the columns that must be as they were."""
         table = self._table
+        as_it_was = "".join(f" AND {table}.{name} = v.{name}" for name in unchanged)
         given = rows_as_table({"id": "text", "claim_seq": "bigint", **columns}, on_sqlite=self.on_sqlite)
         # The status as an expression: else the planner may walk a partial index instead of the ids.
         still_working = f"{table}.status || '' = '{self._work.working}'"
         return text(
             f"UPDATE {table} SET {settings} FROM {given}"  # noqa: S608 - names from our own code
-            f" WHERE {table}.id = v.id AND {table}.claim_seq = v.claim_seq AND {still_working}"
+            f" WHERE {table}.id = v.id AND {table}.claim_seq = v.claim_seq AND {still_working}{as_it_was}"
             f" RETURNING {', '.join(f'{table}.{name}' for name in returned)}"
         )
 

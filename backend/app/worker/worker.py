@@ -39,7 +39,7 @@ from app.worker.retry import Fail, RetryPolicy, decide
 
 log = structlog.get_logger()
 _DATABASE_PAUSE_SECONDS = 1.0
-_LOOK_SECONDS = 0.2  # at the most between two looks for what became due, while there is something to claim
+_SWEEP_SECONDS = 0.2  # at the most between two looks for what became due, while there is something to claim
 _SPEND_MARGIN = 0.1  # of the lease: within it, no new call leaves
 _CANCEL_GRACE_SECONDS = 2.0
 _GIVE_UP_SECONDS = 5.0
@@ -88,7 +88,7 @@ class Worker:
         self._stopping = False
         self._drain_ends: float | None = None
         self._due_at: float | None = None
-        self._take_due_at = self._sweep_at = 0.0
+        self._sweep_at = 0.0
         self.counts: Counter[str] = Counter()
 
     @property
@@ -109,7 +109,7 @@ class Worker:
 
     async def _cycle_until_done(self) -> None:
         while not self._is_done():
-            cycle = await self._cycle(take_due=clock.local_seconds() >= self._take_due_at)
+            cycle = await self._cycle(sweep=clock.local_seconds() >= self._sweep_at)
             if cycle is None:
                 await self._pause(_DATABASE_PAUSE_SECONDS)
             elif not self._endings and not self._may_claim_more(cycle):
@@ -137,7 +137,7 @@ class Worker:
         if lost.ids:
             log.info("worker.reclaimed_rows", lane=self._lane.name, rows=len(lost.ids), poisoned=len(lost.poisoned))
 
-    async def _cycle(self, *, take_due: bool = True) -> Cycle | None:
+    async def _cycle(self, *, sweep: bool = True) -> Cycle | None:
         """One transaction; null when the database could not be used, and then nothing is forgotten."""
         endings, self._endings = self._endings, []
         want = self._want(self._lane.slots - len(self._jobs) + len(endings))
@@ -145,9 +145,7 @@ class Worker:
             self._due_at = None
             return Cycle()
         began = clock.local_seconds()
-        seconds = self._settings.lease_seconds
-        sweep = began >= self._sweep_at
-        plan = Plan(self._owner, seconds, endings, want, take_due=take_due, sweep=sweep)
+        plan = Plan(self._owner, self._settings.lease_seconds, endings, want, sweep)
         try:
             cycle = await self._write(plan)
         except ServiceUnavailable as error:
@@ -155,11 +153,9 @@ class Worker:
             self._endings[:0] = endings
             log.warning("worker.database_unavailable", lane=self._lane.name, exc_info=error.__cause__ or error)
             return None
-        if sweep:
-            self._sweep_at = began + seconds
         self._note(plan, cycle)
         for claimed in cycle.claimed:
-            self._start(claimed, began + seconds, cycle.booked.get(claimed.id))
+            self._start(claimed, began + self._settings.lease_seconds, cycle.booked.get(claimed.id))
         return cycle
 
     def _want(self, free: int) -> int:
@@ -199,8 +195,8 @@ class Worker:
         now = clock.local_seconds()
         self._due_at = None if cycle.due_in_seconds is None else now + cycle.due_in_seconds
         if plan.want:
-            next_look = now + _LOOK_SECONDS if plan.take_due else self._take_due_at
-            self._take_due_at = min(next_look, self._due_at or math.inf)
+            swept_at = now if plan.sweep else self._sweep_at - _SWEEP_SECONDS
+            self._sweep_at = min(swept_at + _SWEEP_SECONDS, self._due_at or math.inf)
 
     def _start(self, work: Work, lease_ends: float, booked: Attempt | None) -> None:
         job = _Job(work, lease_ends, lease_ends + self._lane.deadline_seconds)
@@ -251,7 +247,7 @@ class Worker:
             outcome = Settled(self._lane.failure(LLMApiError()))
         else:
             outcome = task.result()
-        self._endings.append(Ending(job.work, outcome, job.recorder.attempts, job.recorder.booked))
+        self._endings.append(Ending(job.work, outcome, job.recorder.end()))
         self._wake.set()
 
     def _hear(self, news: News) -> None:

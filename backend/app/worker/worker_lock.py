@@ -8,11 +8,15 @@ import os
 from pathlib import Path
 
 
+def lock_path(database_path: Path) -> Path:
+    return database_path.with_name(database_path.name + ".worker.lock")
+
+
 class WorkerLock:
     """An exclusive lock on `<database>.worker.lock`."""
 
     def __init__(self, database_path: Path) -> None:
-        self._path = database_path.with_name(database_path.name + ".worker.lock")
+        self._path = lock_path(database_path)
         self._descriptor: int | None = None
 
     def try_acquire(self) -> bool:

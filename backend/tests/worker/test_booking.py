@@ -1,6 +1,7 @@
-"""The first attempt is booked together with the claim: one commit before the call, and nothing on the books without one."""
+"""The first attempt is booked together with the claim: one commit before the call, and no call without one."""
 
 from app.errors import LLMRateLimited
+from app.items.presentation import present
 from tests.worker.vault import Gate, Running, Vault, until
 
 
@@ -16,21 +17,25 @@ async def test_the_claim_books_the_first_attempt(vault: Vault, running: Running)
     await until(lambda: vault.provider.calls)
 
 
-async def test_another_model_than_the_booked_one_leaves_a_single_attempt(vault: Vault) -> None:
+async def test_another_model_than_the_booked_one_leaves_that_unused(vault: Vault) -> None:
     vault.provider.first = ("scripted", "two")
     item_id = await vault.post()
     await vault.worker().run_once()
-    assert [(attempt.model, attempt.outcome) for attempt in await vault.attempts(item_id)] == [("one", "OK")]
+    books = {attempt.model: (attempt.outcome, attempt.cost_usd) for attempt in await vault.attempts(item_id)}
+    assert books == {"two": ("UNUSED", 0), "one": ("OK", None)}
 
 
-async def test_an_attempt_that_was_never_made_is_withdrawn(vault: Vault, running: Running) -> None:
+async def test_an_attempt_that_was_never_made_costs_nothing_and_counts_for_none(vault: Vault, running: Running) -> None:
     item_id = await vault.post()
     worker = vault.worker()
     await worker._cycle()
     worker.stop(at_once=True)
     await worker.run()
-    assert await vault.outcomes(item_id) == []
+    assert await vault.outcomes(item_id) == ["UNUSED"]
     assert vault.provider.calls == []
+    item = await vault.item(item_id)
+    (shown,) = await vault.database.read(lambda session: present(session, [item]))
+    assert shown.enrichment is None
 
 
 async def test_a_retry_of_an_item_books_a_new_attempt(vault: Vault) -> None:

@@ -35,7 +35,7 @@ class Expected:
     """What the model says of an item. `fence` is the `claim_seq` that the row must have."""
 
     status: ItemStatus = ItemStatus.ENRICHING
-    fence: int = 1
+    fence: int = 0
     deaths: int = 0
     is_leased: bool = False
     is_deferred: bool = False
@@ -97,7 +97,8 @@ class LeaseMachine(RuleBasedStateMachine):
         holds = self._holds(work)
         failure = self.lane.failure(LLMUnreachable())
         success = {"status": "READY_TO_CONFIRM", "title": CONTENT.title, "suggestions": []}
-        row = {**dict.fromkeys(self.lane.work_table.results), **(success if good else failure)}
+        source = {name: work.payload[name] for name in self.lane.work_table.source}
+        row = {**dict.fromkeys(self.lane.work_table.results), **source, **(success if good else failure)}
         ended = self.write(lease.finish, self.lane.work_table, [{**row, "id": work.id, "claim_seq": work.claim_seq}])
         assert len(ended) == (1 if holds else 0)
         if holds:

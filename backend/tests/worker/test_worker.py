@@ -47,7 +47,7 @@ async def test_every_transition_moves_the_fence(vault: Vault) -> None:
     seen.append((await vault.item(item_id)).claim_seq)
     await vault.act(item_id, "discard")
     seen.append((await vault.item(item_id)).claim_seq)
-    assert seen == [1, 3, 4, 5]  # the worker's two are the claim and the finish
+    assert seen == [0, 2, 3, 4]  # the worker's two are the claim and the finish
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ async def test_a_paused_worker_spends_nothing_after_its_lease_ran_out(vault: Vau
     worker.stop()
     await worker._cycle()
     assert vault.provider.calls == []
-    assert await vault.attempts(item_id) == []
+    assert await vault.outcomes(item_id) == ["UNUSED"]
 
 
 async def test_a_database_fault_at_the_opening_costs_the_item_nothing(vault: Vault) -> None:
@@ -309,6 +309,20 @@ async def test_a_call_past_the_lanes_deadline_is_a_timeout(vault: Vault) -> None
     worker._lane = lane
     await worker.run_once()
     assert ((await vault.item(item_id)).enrichment_error or "").startswith("LLM_TIMEOUT")
+
+
+async def test_a_result_of_another_text_than_the_rows_is_never_applied(vault: Vault, running: Running) -> None:
+    """The fence moves with every edit; should anything change the text behind its back, the text's hash still tells."""
+    gate = Gate()
+    vault.provider.behaviours = [gate]
+    worker = running()
+    item_id = await vault.post()
+    await gate.reached.wait()
+    await vault.set(item_id, raw_text="Another text.", text_hash="another")
+    gate.open.set()
+    await until(lambda: not worker.in_flight)
+    assert (await vault.item(item_id)).title is None
+    assert worker.counts["late"] == 1
 
 
 async def test_many_items_are_worked_side_by_side_and_each_ends_once(vault: Vault, running: Running) -> None:

@@ -1,7 +1,7 @@
 """A vault without the web: items made by the service, a worker with a provider that does as it is told."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -155,6 +155,13 @@ async def until(condition: Callable[[], Any]) -> None:
     """Returns when the condition holds; fails when it does not within ten seconds."""
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110 - it may be any look at the outside
+            await asyncio.sleep(0.002)
+
+
+async def until_true(condition: Callable[[], Awaitable[bool]]) -> None:
+    """As `until`, for a look that has to be awaited."""
+    async with asyncio.timeout(10):
+        while not await condition():
             await asyncio.sleep(0.002)
 
 

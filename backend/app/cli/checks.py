@@ -1,0 +1,111 @@
+"""The parts that `litevault check` looks at, each by a function from the settings to its findings."""
+
+import json
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from app.cli.finding import Finding
+from app.cli.lock_holder import holder_of
+from app.cli.migration import revision_of
+from app.cli.model_checks import examine_model
+from app.config import Settings
+from app.database import Database
+from app.database_fault import name_of
+from app.errors import StartRefused
+from app.migrations import newest_revision
+from app.worker.worker_lock import lock_path
+
+_PROBE_SECONDS = 2.0
+
+
+async def examine(settings: Settings, *, live: bool) -> list[Finding]:
+    """Everything, in the order in which a start would meet it."""
+    findings = [*_examine_folder(settings)]
+    findings += [finding async for finding in _examine_database(settings)]
+    findings += await examine_model(settings.llm, live=live)
+    findings += [_examine_port(settings), _examine_worker(settings)]
+    return findings
+
+
+def _examine_folder(settings: Settings) -> list[Finding]:
+    """Of the SQLite file; PostgreSQL needs none."""
+    path = _sqlite_path(settings)
+    if path is None:
+        return []
+    folder = path.parent
+    variable = "LITEVAULT_DATABASE_URL" if settings.database_url else "LITEVAULT_DATA_DIR"
+    nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest) as trial:
+            trial.write(b"x" * 4096)
+    except OSError as error:
+        mend = f"make it writable, or set {variable} to a folder that is"
+        return [
+            Finding("data folder", f"{folder}: {nearest} cannot be written ({error.strerror}): {mend}", is_well=False)
+        ]
+    return [Finding("data folder", f"{folder} {'can be written' if nearest == folder else 'will be made at start'}")]
+
+
+async def _examine_database(settings: Settings) -> AsyncIterator[Finding]:
+    url = settings.resolved_database_url
+    path = _sqlite_path(settings)
+    try:
+        revision = await revision_of(url)
+    except StartRefused as refusal:
+        yield Finding("database", str(refusal), is_well=False)
+        yield Finding("migrations", "can be looked at when the database is there", is_well=None)
+        return
+    if path is not None and not path.exists():
+        yield Finding("database", f"{name_of(url)}, will be made at start")
+    else:
+        yield Finding("database", name_of(url))
+    newest = newest_revision()
+    if revision in (None, newest):
+        yield Finding("migrations", f"at {revision}, the newest" if revision else f"none yet; {newest} comes at start")
+    else:
+        yield Finding("migrations", f"at {revision}, {newest} is needed: run litevault migrate", is_well=False)
+
+
+def _examine_port(settings: Settings) -> Finding:
+    from app.cli.server import listen  # noqa: PLC0415 - brings the whole application, which a check of settings needs last
+
+    where = f"{settings.port} on {settings.host}"
+    try:
+        listen(settings.host, settings.port).close()
+    except StartRefused as refusal:
+        if _is_litevault(settings):
+            return Finding("port", f"{where}: LiteVault serves there already")
+        return Finding("port", str(refusal), is_well=False)
+    return Finding("port", f"{where} is free")
+
+
+def _is_litevault(settings: Settings) -> bool:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - read, not bound
+    address = f"[{host}]" if ":" in host else host
+    try:
+        with urlopen(f"http://{address}:{settings.port}/openapi.json", timeout=_PROBE_SECONDS) as answer:
+            return bool(json.load(answer)["info"]["title"] == "LiteVault")
+    except (URLError, OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _examine_worker(settings: Settings) -> Finding:
+    path = _sqlite_path(settings)
+    where = (
+        "runs inside litevault serve"
+        if settings.worker_enabled
+        else "LITEVAULT_WORKER_ENABLED is false: run litevault worker"
+    )
+    if path is None:
+        return Finding("worker", f"{where}; PostgreSQL takes any number of them")
+    holder = holder_of(lock_path(path))
+    if holder is None:
+        return Finding("worker", f"{where}; the worker lock is free")
+    return Finding("worker", f"the worker lock of {path} is held by {holder}; another worker stands by until it ends")
+
+
+def _sqlite_path(settings: Settings) -> Path | None:
+    return Database(settings.resolved_database_url).sqlite_path
