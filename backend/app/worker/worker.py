@@ -89,6 +89,8 @@ class Worker:
         self._drain_ends: float | None = None
         self._due_at: float | None = None
         self._sweep_at = 0.0
+        # A cycle and a beat lock the same rows in different orders: together they would deadlock on PostgreSQL.
+        self._turn = asyncio.Lock()
         self.counts: Counter[str] = Counter()
 
     @property
@@ -147,7 +149,8 @@ class Worker:
         began = clock.local_seconds()
         plan = Plan(self._owner, self._settings.lease_seconds, endings, want, sweep)
         try:
-            cycle = await self._write(plan)
+            async with self._turn:
+                cycle = await self._write(plan)
         except ServiceUnavailable as error:
             # All of them: a lost lease is for the fence to find out, and the books must be written in any case.
             self._endings[:0] = endings
@@ -310,11 +313,12 @@ class Worker:
                     log.warning("worker.beat_missed", lane=self._lane.name, rows=len(self._jobs))
 
     async def _beat(self) -> None:
-        began = clock.local_seconds()
-        held = [key for key, job in self._jobs.items() if began < job.overdue_at]
         seconds = self._settings.lease_seconds
-        beat = partial(lease.beat, work=self._lane.work_table, held=held, lease_seconds=seconds)
-        kept = await self._database.write(beat)
+        async with self._turn:
+            began = clock.local_seconds()
+            held = [key for key, job in self._jobs.items() if began < job.overdue_at]
+            beat = partial(lease.beat, work=self._lane.work_table, held=held, lease_seconds=seconds)
+            kept = await self._database.write(beat)
         for key in held:
             job = self._jobs.get(key)
             if job is None or job.task.done():

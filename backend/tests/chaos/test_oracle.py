@@ -107,6 +107,7 @@ SPOILED: list[tuple[str, Spoil]] = [
     ("ledger is the upstream's", lambda e: change_attempt(e, "a2", input_tokens=0, output_tokens=0)),
     ("ledger is the upstream's", lambda e: change_attempt(e, "b1", input_tokens=10)),
     ("ledger is the upstream's", lambda e: _drop_call(e, "a4")),
+    ("ledger is the upstream's", lambda e: change_attempt(e, "b1", outcome="UNUSED")),
     ("ledger is the upstream's", _add_unbooked_bill),
     ("cost is tokens times price", lambda e: change_attempt(e, "a4", cost_usd=34)),
     ("cost is tokens times price", lambda e: change_attempt(e, "a2", cost_usd=0)),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from app.enrichment.prompts import enrichment_messages
 from tests.chaos.evidence import AttemptRow, Evidence
+from tests.chaos.oracle.spending import UNUSED
 from tests.protocol_server.answers import digest_of
 from tests.protocol_server.calls import Call
 
@@ -86,10 +87,16 @@ def _disagreement(attempt: AttemptRow, call: Call | None) -> Iterator[str]:
             yield "the upstream has no such call"
         elif any(tokens):
             yield f"{tokens} tokens, and the upstream has no such call"
-        return
+    else:
+        yield from _disagreement_with(call, attempt.outcome, tokens)
+
+
+def _disagreement_with(call: Call, outcome: str | None, tokens: tuple[int | None, int | None]) -> Iterator[str]:
     billed = (call.billed_input_tokens, call.billed_output_tokens)
-    if tokens == (None, None):
-        if attempt.outcome in _KNOWN:
+    if outcome == UNUSED:
+        yield f"the upstream has its call {call.seq}"
+    elif tokens == (None, None):
+        if outcome in _KNOWN:
             yield f"its tokens are unknown, billed {billed} (fault {call.fault})"
     elif tokens != billed:
         yield f"{tokens} tokens, billed {billed} (fault {call.fault})"

@@ -14,6 +14,7 @@ from app.items.item import Action, ItemStatus
 from tests.chaos.evidence import AttemptRow, EventRow, Evidence
 from tests.chaos.oracle.journal import CREATE
 
+UNUSED = "UNUSED"
 _CUT_SHORT = {"ERROR", "CANCELLED"}
 _ENDINGS = {Action.FINISH, Action.FAIL, Action.DISCARD}
 
@@ -28,7 +29,8 @@ class Episode:
 
 
 def episodes(events: Sequence[EventRow], attempts: Sequence[AttemptRow]) -> list[Episode]:
-    """Told apart by time: an episode's attempts begin after the retry that began it."""
+    """Told apart by time: an episode's attempts begin after the retry that began it. UNUSED ones made no call."""
+    attempts = [attempt for attempt in attempts if attempt.outcome != UNUSED]
     starts = [e for e in events if e.action in {CREATE, Action.RETRY} and e.status == ItemStatus.ENRICHING]
     endings = [e for e in events if e.from_status == ItemStatus.ENRICHING and e.action in _ENDINGS]
     found = []
@@ -57,7 +59,7 @@ def find_wrong_endings(evidence: Evidence) -> Iterator[str]:
 
 def find_needless_calls(evidence: Evidence) -> Iterator[str]:
     for item_id, events in evidence.journals.items():
-        attempts = evidence.spent.get(item_id, ())
+        attempts = [attempt for attempt in evidence.spent.get(item_id, ()) if attempt.outcome != UNUSED]
         lived = episodes(events, attempts)
         for episode in lived:
             item = evidence.items.get(item_id)
