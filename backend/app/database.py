@@ -36,7 +36,7 @@ _READERS = 4
 _PICO = Decimal(10) ** 12
 _POSTGRES_SETTINGS = {
     "application_name": "litevault",
-    "statement_timeout": "20000",
+    "statement_timeout": "10000",
     "lock_timeout": "10000",
     "idle_in_transaction_session_timeout": "20000",
     "timezone": "UTC",
@@ -137,7 +137,7 @@ class Database:
                 pool_size=10,
                 max_overflow=10,
                 pool_timeout=10,
-                connect_args={"server_settings": _POSTGRES_SETTINGS, "timeout": 10, "command_timeout": 30},
+                connect_args={"server_settings": _POSTGRES_SETTINGS, "timeout": 10, "command_timeout": 15},
             )
 
     async def close(self) -> None:

@@ -17,7 +17,7 @@ from app.config import Settings
 from app.database import Database
 from app.database_fault import name_of, refusal_of
 from app.errors import StartRefused
-from app.migrations import newest_revision
+from app.migrations import known_revisions
 from app.worker.worker_lock import lock_path
 
 _PROBE_SECONDS = 2.0
@@ -66,11 +66,17 @@ async def _examine_database(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("database", f"{name_of(url)}, will be made at start")
     else:
         yield Finding("database", name_of(url))
-    newest = newest_revision()
+    yield _migrations(revision)
+
+
+def _migrations(revision: str | None) -> Finding:
+    newest, *older = known_revisions()
     if revision in (None, newest):
-        yield Finding("migrations", f"at {revision}, the newest" if revision else f"none yet; {newest} comes at start")
-    else:
-        yield Finding("migrations", f"at {revision}, {newest} is needed: run litevault migrate", is_well=False)
+        return Finding("migrations", f"at {revision}, the newest" if revision else f"none yet; {newest} comes at start")
+    if revision in older:
+        return Finding("migrations", f"at {revision}, {newest} is needed: run litevault migrate", is_well=False)
+    mend = f"at {revision}, which a newer release made: run that one, or update this one"
+    return Finding("migrations", mend, is_well=False)
 
 
 def _try_to_write(path: Path, url: str) -> None:
