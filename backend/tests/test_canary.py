@@ -34,7 +34,8 @@ def found_in(text: str, words: tuple[str, ...] = CANARIES) -> list[str]:
 
 
 def test_nothing_of_a_key_a_note_or_an_answer_is_in_the_log(evidence: Evidence) -> None:
-    assert evidence.log.count("item.ended_work") >= len(TABLE) - 1
+    failed = [item for item in evidence.items.values() if item["status"] == "FAILED"]
+    assert evidence.log.count("item.failed") == len(failed) > len(TABLE) / 2
     lines = [line for line in evidence.log.splitlines() if found_in(line, CANARIES + ANSWERS)]
     assert lines == []
     references = [digest_of(item["rawText"])[:12] for item in evidence.items.values()]
