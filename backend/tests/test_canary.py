@@ -1,7 +1,6 @@
 """Keys, notes and answers stay where they belong, whatever goes wrong: one server through everything, and a look."""
 
 from collections.abc import Iterator
-from json import loads
 
 import pytest
 
@@ -35,8 +34,8 @@ def found_in(text: str, words: tuple[str, ...] = CANARIES) -> list[str]:
 
 
 def test_nothing_of_a_key_a_note_or_an_answer_is_in_the_log(evidence: Evidence) -> None:
-    lines_of_ends = [loads(line) for line in evidence.log.splitlines() if '"items.ended_work"' in line]
-    assert sum(len(line["items"]) for line in lines_of_ends) >= len(TABLE) - 1
+    failed = [item for item in evidence.items.values() if item["status"] == "FAILED"]
+    assert evidence.log.count("item.failed") == len(failed) > len(TABLE) / 2
     lines = [line for line in evidence.log.splitlines() if found_in(line, CANARIES + ANSWERS)]
     assert lines == []
     references = [digest_of(item["rawText"])[:12] for item in evidence.items.values()]
