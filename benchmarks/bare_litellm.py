@@ -1,6 +1,6 @@
 """The bound for real models: instructor over litellm, so many calls in flight, and nothing kept of any of them.
 
-    python -m benchmarks.bare_litellm ADDRESS CALLS IN_FLIGHT
+python -m benchmarks.bare_litellm ADDRESS CALLS IN_FLIGHT
 """
 
 import asyncio
