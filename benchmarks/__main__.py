@@ -15,6 +15,7 @@ from benchmarks.measurements.backlog import backlog
 from benchmarks.measurements.drain import drain, efficiency
 from benchmarks.measurements.fairness import fairness
 from benchmarks.measurements.footprint import footprint
+from benchmarks.measurements.models import models
 from benchmarks.measurements.pickup import pickup
 from benchmarks.measurements.restart import restart
 from benchmarks.run import ENGINES, Measurement, run_alone
@@ -22,6 +23,7 @@ from benchmarks.run import ENGINES, Measurement, run_alone
 MEASUREMENTS: dict[str, Measurement] = {
     "drain": drain,
     "efficiency": efficiency,
+    "models": models,
     "pickup": pickup,
     "backlog": backlog,
     "restart": restart,
