@@ -78,7 +78,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 def sqlite_time(moment: datetime) -> str:
     """As SQLite keeps what `UtcDateTime` binds, for SQL that binds the text itself."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return moment.astimezone(UTC).isoformat(" ", "microseconds")[:26]
 
 
 class PicoUsd(TypeDecorator[Decimal]):
@@ -96,7 +96,9 @@ class PicoUsd(TypeDecorator[Decimal]):
 
 def to_pico(usd: Decimal | None) -> int | None:
     """As `PicoUsd` stores it; null stays null."""
-    return None if usd is None else int((usd * _PICO).to_integral_value(rounding=ROUND_HALF_EVEN))
+    if not usd:
+        return None if usd is None else 0
+    return int((usd * _PICO).to_integral_value(rounding=ROUND_HALF_EVEN))
 
 
 def new_id() -> str:

@@ -129,6 +129,8 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
     # What is loaded by now lives as long as the process: the collector need not walk through it again and again,
     # which took a third of the worker's time.
     gc.freeze()
+    # A hundred items at work are some ten thousand objects: no cause to look for garbage.
+    gc.set_threshold(20_000, 20, 20)
     with on_stop_signal(stop):
         if crew is not None:
             crew.start()

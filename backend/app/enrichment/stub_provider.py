@@ -72,8 +72,8 @@ class StubProvider:
 
 def _usage(text: str, content: EnrichmentSchema) -> Usage:
     """Words for tokens, at a price that is known to be nothing."""
-    answer = [content.title, content.summary, *content.tags]
-    return Usage(len(text.split()), sum(len(part.split()) for part in answer), Decimal(0), Decimal(0))
+    answer = " ".join([content.title, content.summary, *content.tags])
+    return Usage(len(text.split()), len(answer.split()), Decimal(0), Decimal(0))
 
 
 def _share(text: str) -> float:

@@ -63,8 +63,11 @@ def _title(text: str) -> str:
 
 def _summary(text: str) -> str:
     """The first sentences, as many as there is room for."""
+    line = _one_line(text)
+    if line.isascii() and 0 < len(line) <= SUMMARY_MAX_CHARS:
+        return line
     summary = ""
-    for sentence in _SENTENCE.finditer(_one_line(text)):
+    for sentence in _SENTENCE.finditer(line):
         longer = f"{summary} {sentence.group().strip()}".strip()
         if summary and len(longer) > SUMMARY_MAX_CHARS:
             break
@@ -77,8 +80,8 @@ def _tags(text: str) -> list[str]:
     words = Counter(_words(_without_links(text)))
     found = sorted(words, key=words.__getitem__, reverse=True)[:TAGS_MAX]
     if not text.isascii():
-        found += [name for name, _ in Counter(_emoji_names(text)).most_common(TAGS_MIN)]
-    distinct = list(dict.fromkeys(" ".join(tag.split())[:TAG_MAX_CHARS].strip() for tag in found))
+        found += [" ".join(name.split()) for name, _ in Counter(_emoji_names(text)).most_common(TAGS_MIN)]
+    distinct = list(dict.fromkeys(tag[:TAG_MAX_CHARS].strip() for tag in found))
     distinct = [tag for tag in distinct if tag][:TAGS_MAX]
     spare = [tag for tag in _SPARE_TAGS if tag not in distinct]
     return distinct + spare[: max(0, TAGS_MIN - len(distinct))]
