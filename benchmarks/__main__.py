@@ -11,11 +11,26 @@ import orjson
 
 from benchmarks.figure import Figure, print_table
 from benchmarks.measurements.api import api
+from benchmarks.measurements.backlog import backlog
 from benchmarks.measurements.drain import drain, efficiency
+from benchmarks.measurements.fairness import fairness
+from benchmarks.measurements.footprint import footprint
+from benchmarks.measurements.models import models
 from benchmarks.measurements.pickup import pickup
+from benchmarks.measurements.restart import restart
 from benchmarks.run import ENGINES, Measurement, run_alone
 
-MEASUREMENTS: dict[str, Measurement] = {"drain": drain, "efficiency": efficiency, "pickup": pickup, "api": api}
+MEASUREMENTS: dict[str, Measurement] = {
+    "drain": drain,
+    "efficiency": efficiency,
+    "models": models,
+    "pickup": pickup,
+    "backlog": backlog,
+    "restart": restart,
+    "fairness": fairness,
+    "api": api,
+    "footprint": footprint,
+}
 _LIMIT_SECONDS = 1800
 
 

@@ -91,7 +91,7 @@ class _Dialect:
 
 
 _SQLITE = _Dialect(
-    "(WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {end}) SELECT i FROM n)",
+    "(WITH RECURSIVE n(i) AS (SELECT {first} WHERE {first} < {end} UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {end}) SELECT i FROM n)",
     "printf('%012x', {})",
     "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
 )

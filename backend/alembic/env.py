@@ -31,6 +31,8 @@ def _migrate_sqlite(path: str) -> None:
     engine = sqlite_writer_engine(path)
     try:
         with engine.begin() as connection:
+            # BEGIN IMMEDIATE lets a read-only file pass; where nothing is to migrate, a write finds it out here.
+            connection.exec_driver_sql("PRAGMA user_version = 0")
             _migrate(connection)
     finally:
         engine.dispose()

@@ -40,7 +40,8 @@ def _in_lower_case(value: object) -> object:
 
 
 _URL_FORMS = "must be sqlite:///path or postgresql://user:password@host:port/database, special characters as %XX"
-_POSTGRES_OPTIONS = frozenset({"host", "port", "ssl", "passfile", "target_session_attrs", "statement_cache_size"})
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_POSTGRES_OPTIONS = frozenset({"host", "port", "ssl", "passfile", "target_session_attrs"})
 
 Form = TypeVar("Form", bound=BaseSettings)
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
@@ -214,6 +215,8 @@ def _for_asyncpg(url: URL) -> URL:
     query = dict(url.query)
     if "sslmode" in query:
         query.setdefault("ssl", query.pop("sslmode"))
+    if query.get("ssl", "prefer") not in _SSL_MODES:
+        raise ValueError(f"sslmode must be one of {', '.join(_SSL_MODES)}")
     unknown = sorted(query.keys() - _POSTGRES_OPTIONS)
     if unknown:
         raise ValueError(f"takes no option {', '.join(unknown)}: remove it from the URL")

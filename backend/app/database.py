@@ -36,7 +36,7 @@ _READERS = 4
 _PICO = Decimal(10) ** 12
 _POSTGRES_SETTINGS = {
     "application_name": "litevault",
-    "statement_timeout": "20000",
+    "statement_timeout": "10000",
     "lock_timeout": "10000",
     "idle_in_transaction_session_timeout": "20000",
     "timezone": "UTC",
@@ -137,7 +137,7 @@ class Database:
                 pool_size=10,
                 max_overflow=10,
                 pool_timeout=10,
-                connect_args={"server_settings": _POSTGRES_SETTINGS, "timeout": 10, "command_timeout": 30},
+                connect_args={"server_settings": _POSTGRES_SETTINGS, "timeout": 10, "command_timeout": 15},
             )
 
     async def close(self) -> None:
@@ -183,7 +183,7 @@ class Database:
         """Run to its end even when the caller is cancelled: a session cut off in mid-statement loses its connection."""
         task = asyncio.ensure_future(running)
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(self._finished)
         try:
             return await asyncio.shield(task)
         except DBAPIError as error:
@@ -192,6 +192,11 @@ class Database:
             raise ServiceUnavailable from error
         except _UNAVAILABLE as error:
             raise ServiceUnavailable from error
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, or asyncio complains of it when the caller has gone meanwhile
 
 
 # asyncpg's own errors arrive unwrapped when a connection cannot be made.
@@ -218,7 +223,8 @@ def sqlite_writer_engine(path: str) -> Engine:
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StartRefused(f"LITEVAULT_DATA_DIR: cannot make {Path(path).parent} ({error.strerror})") from None
+        mend = "change LITEVAULT_DATA_DIR, or LITEVAULT_DATABASE_URL where that is set"
+        raise StartRefused(f"the folder {Path(path).parent} cannot be made ({error.strerror}): {mend}") from None
     engine = create_engine(
         f"sqlite:///{path}",
         poolclass=StaticPool,

@@ -21,5 +21,10 @@ def rows_as_table(columns: Mapping[str, ColumnType], *, on_sqlite: bool, alias: 
     return f"jsonb_to_recordset(CAST(:rows AS jsonb)) AS {alias}({fields})"
 
 
+def sqlite_value(value: Any, kind: ColumnType) -> Any:  # noqa: ANN401 - a column's value
+    """As SQLite stores it, for a statement that is run for each row by itself."""
+    return orjson.dumps(value).decode() if kind == "jsonb" and value is not None else value
+
+
 def encode_rows(rows: Sequence[Mapping[str, Any]]) -> str:
     return orjson.dumps(list(rows)).decode()

@@ -44,7 +44,10 @@ def configure_logs(level: str, form: str) -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level.upper())
+    own_level = logging.getLevelNamesMapping()[level.upper()]
+    # Debug is for our own lines: other libraries' hold whole statements with the texts in them, aiosqlite's above all.
+    root.setLevel(max(own_level, logging.INFO))
+    logging.getLogger("app").setLevel(own_level)
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = True

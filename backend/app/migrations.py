@@ -1,6 +1,7 @@
 """Migrations from inside the program: bring a database up to date, and tell whether it is."""
 
 import asyncio
+from functools import cache
 from pathlib import Path
 
 import asyncpg
@@ -45,10 +46,14 @@ async def migrate_in_thread(url: str) -> None:
     await asyncio.to_thread(migrate, url)
 
 
+@cache
+def known_revisions() -> tuple[str, ...]:
+    """Newest first. The first call reads all their files."""
+    return tuple(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
 def newest_revision() -> str:
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    assert head is not None  # noqa: S101 - the repository holds revisions
-    return head
+    return known_revisions()[0]
 
 
 async def current_revision(database: Database) -> str | None:

@@ -15,7 +15,7 @@ from app.announcements import ANYTHING, News
 from app.database import CHANNEL, Database
 
 log = structlog.get_logger()
-_FILE_SECONDS = 0.02
+_FILE_SECONDS = 0.025
 _PING_SECONDS = 5.0
 _RECONNECT_SECONDS = 1.0
 
@@ -38,18 +38,27 @@ class Newswire:
     async def _watch_file(self) -> None:
         """`data_version` changes with each commit of another connection, our writer's too: one more look costs little.
 
-        Asked on the loop itself: it reads a counter in shared memory and waits for nobody.
+        Asked on the loop itself: it reads a counter in shared memory and waits for nobody. By timers, since to wake a
+        task for each look doubled what it costs to be idle.
         """
         connection = sqlite3.connect(str(self._database.sqlite_path), timeout=0, isolation_level=None)
+        loop, seen = asyncio.get_running_loop(), _data_version(connection)
+        timer: asyncio.TimerHandle | None = None
+
+        def look() -> None:
+            nonlocal seen, timer
+            timer = loop.call_later(_FILE_SECONDS, look)
+            version = _data_version(connection)
+            if version not in (seen, None):
+                seen = version
+                self._database.noticeboard.publish(ANYTHING)
+
         try:
-            seen = _data_version(connection)
-            while True:
-                await clock.sleep(_FILE_SECONDS)
-                version = _data_version(connection)
-                if version not in (seen, None):
-                    seen = version
-                    self._database.noticeboard.publish(ANYTHING)
+            look()
+            await loop.create_future()
         finally:
+            if timer is not None:
+                timer.cancel()
             connection.close()
 
     async def _listen(self) -> None:
@@ -62,8 +71,10 @@ class Newswire:
 
     async def _listen_once(self) -> None:
         """Until the connection fails; the ping finds a half-open one, which would be silent for ever."""
-        url = self._database.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        connection = await asyncpg.connect(url, timeout=10, command_timeout=10)
+        url = self._database.url
+        # As the engine connects: in a URL of its own asyncpg takes the engine's options for settings of the server.
+        _, options = url.get_dialect()().create_connect_args(url)
+        connection = await asyncpg.connect(**{**options, "timeout": 10, "command_timeout": 10})
         try:
             await connection.add_listener(CHANNEL, self._hear)
             # What was announced before we listened is not repeated.

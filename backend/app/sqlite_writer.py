@@ -84,6 +84,9 @@ class SqliteWriter:
 
     def _commit_together(self, batch: Sequence[_Work]) -> None:
         with self._engine.connect() as connection, connection.begin():
+            if len(batch) == 1:
+                _run_alone(connection, batch[0])
+                return
             for work in batch:
                 _run_in_savepoint(connection, work)
 
@@ -91,6 +94,13 @@ class SqliteWriter:
         loop = self._loop
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(_resolve, batch)
+
+
+def _run_alone(connection: Connection, work: _Work) -> None:
+    """It has no neighbours to spare: its failure is the whole transaction's."""
+    with Session(connection, expire_on_commit=False) as session:
+        work.result = work.run(session)
+        session.commit()
 
 
 def _run_in_savepoint(connection: Connection, work: _Work) -> None:

@@ -40,6 +40,11 @@ def commands_of(block: str) -> list[str]:
     return [line.strip() for line in block.replace("\\\n", " ").splitlines() if line.strip()]
 
 
+def commands_in_blocks(text: str) -> list[str]:
+    """Of all fenced blocks, whatever language they name."""
+    return [command for _, body in _FENCED.findall(text) for command in commands_of(body)]
+
+
 def quoted(text: str) -> set[str]:
     """Whatever stands between backticks, outside fenced blocks."""
     return set(re.findall(r"`([^`\n]+)`", _FENCED.sub("", text)))

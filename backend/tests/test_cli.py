@@ -123,7 +123,8 @@ def test_a_data_folder_that_cannot_be_made_is_a_bad_setting(run: Run, tmp_path: 
     (tmp_path / "file").touch()
     result = run("migrate", DATA_DIR=tmp_path / "file/data")
     assert result.exit_code == 2
-    assert result.stderr.startswith("litevault: LITEVAULT_DATA_DIR: cannot make ")
+    assert result.stderr.startswith(f"litevault: the folder {tmp_path / 'file/data'} cannot be made ")
+    assert "LITEVAULT_DATA_DIR" in result.stderr
 
 
 def test_check_of_a_new_machine_finds_all_well_and_makes_nothing(run: Run, tmp_path: Path) -> None:

@@ -122,8 +122,8 @@ def test_all_bad_values_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_list_is_split_at_its_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LITEVAULT_LLM_FALLBACK_MODELS", " openai/gpt-4o ,, anthropic/claude-3-5-haiku-latest,")
-    assert load_settings().llm.fallback_models == ["openai/gpt-4o", "anthropic/claude-3-5-haiku-latest"]
+    monkeypatch.setenv("LITEVAULT_LLM_FALLBACK_MODELS", " openai/gpt-4o ,, anthropic/claude-haiku-4-5,")
+    assert load_settings().llm.fallback_models == ["openai/gpt-4o", "anthropic/claude-haiku-4-5"]
 
 
 def test_a_model_named_twice_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,6 +163,8 @@ def test_the_usual_forms_of_a_database_url(monkeypatch: pytest.MonkeyPatch, writ
         "postgresql+psycopg://u:geheim@h/d",
         "postgresql://u:geheim@h:port/d",
         "postgresql://u:geheim@h/d?channel_binding=require",
+        "postgresql://u:geheim@h/d?sslmode=geheim",
+        "postgresql://u:geheim@h/d?statement_cache_size=0",
         "geheim",
         "sqlite://",
         "sqlite:///:memory:",

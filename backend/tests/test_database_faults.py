@@ -115,7 +115,7 @@ async def test_a_dead_worker_is_not_ready(working: FastAPI, monkeypatch: pytest.
     crew = working.state.crew
     await until(lambda: crew.state == "working")
 
-    async def broken() -> None:
+    async def broken(*_: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(crew.workers[0], "_cycle", broken)

@@ -120,6 +120,9 @@ def plans_of(session: Session, run: Callable[[Session], object]) -> str:
         event.remove(engine, "before_cursor_execute", note)
     explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN (FORMAT JSON)"
     connection = session.connection()
+    if engine.dialect.name == "postgresql":
+        # A few thousand rows are soon read: whether an index can serve is asked, not whether it pays yet.
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
     plans = []
     for statement, parameters in seen:
         if not statement.startswith(("EXPLAIN", "SET")):

@@ -1,8 +1,10 @@
 """The parts that `litevault check` looks at, each by a function from the settings to its findings."""
 
 import json
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -13,9 +15,9 @@ from app.cli.migration import revision_of
 from app.cli.model_checks import examine_model
 from app.config import Settings
 from app.database import Database
-from app.database_fault import name_of
+from app.database_fault import name_of, refusal_of
 from app.errors import StartRefused
-from app.migrations import newest_revision
+from app.migrations import known_revisions
 from app.worker.worker_lock import lock_path
 
 _PROBE_SECONDS = 2.0
@@ -54,6 +56,8 @@ async def _examine_database(settings: Settings) -> AsyncIterator[Finding]:
     path = _sqlite_path(settings)
     try:
         revision = await revision_of(url)
+        if path is not None and path.exists():
+            _try_to_write(path, url)
     except StartRefused as refusal:
         yield Finding("database", str(refusal), is_well=False)
         yield Finding("migrations", "can be looked at when the database is there", is_well=None)
@@ -62,11 +66,29 @@ async def _examine_database(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("database", f"{name_of(url)}, will be made at start")
     else:
         yield Finding("database", name_of(url))
-    newest = newest_revision()
+    yield _migrations(revision)
+
+
+def _migrations(revision: str | None) -> Finding:
+    newest, *older = known_revisions()
     if revision in (None, newest):
-        yield Finding("migrations", f"at {revision}, the newest" if revision else f"none yet; {newest} comes at start")
-    else:
-        yield Finding("migrations", f"at {revision}, {newest} is needed: run litevault migrate", is_well=False)
+        return Finding("migrations", f"at {revision}, the newest" if revision else f"none yet; {newest} comes at start")
+    if revision in older:
+        return Finding("migrations", f"at {revision}, {newest} is needed: run litevault migrate", is_well=False)
+    mend = f"at {revision}, which a newer release made: run that one, or update this one"
+    return Finding("migrations", mend, is_well=False)
+
+
+def _try_to_write(path: Path, url: str) -> None:
+    """As a start would, but taken back. Raises StartRefused."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_PROBE_SECONDS)) as file:
+            file.isolation_level = None
+            file.execute("BEGIN IMMEDIATE")
+            file.execute("PRAGMA user_version = 0")
+            file.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        raise refusal_of(error, url) from None
 
 
 def _examine_port(settings: Settings) -> Finding:

@@ -72,9 +72,9 @@ class Server(uvicorn.Server):
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket: taken before the database is touched. Raises StartRefused when it cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        [(family, _, _, _, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except socket.gaierror:
         raise StartRefused(f"LITEVAULT_HOST: {host} is no name or address that this machine knows") from None
     except OSError as error:

@@ -53,7 +53,9 @@ class EnrichmentLane:
         self.deadline_seconds = settings.timeout_seconds + _DEADLINE_MARGIN_SECONDS
 
     async def start(self) -> None:
-        await self._provider.start()
+        """Switched off, nothing is warmed up: litellm alone takes seconds and 130 MB."""
+        if self._is_open:
+            await self._provider.start()
 
     async def close(self) -> None:
         await self._provider.close()

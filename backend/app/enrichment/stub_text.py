@@ -43,21 +43,29 @@ def enrichment_of(text: str) -> EnrichmentSchema:
 
 def _title(text: str) -> str:
     """The first sentence of the first line that says something: no link, no rule, no one-word greeting."""
-    lines = [_MARKUP.sub("", line).strip() for line in text.splitlines()]
-    told = [line for line in lines if _WORD.search(_URL.sub("", line))]
-    telling = [line for line in told if len(line) >= 12] or told or [line for line in lines if line]
-    if not telling:
+    first = first_word = ""
+    for raw_line in text.splitlines():
+        line = _MARKUP.sub("", raw_line).strip()
+        first = first or line
+        if not _WORD.search(_without_links(line)):
+            continue
+        first_word = first_word or line
+        if len(line) >= 12:
+            break
+    else:
+        line = first_word or first
+    if not line:
         return f"Note of {len(text.strip())} signs"
-    sentence = _SENTENCE.match(telling[0])
-    title = _one_line(sentence.group() if sentence else telling[0])
+    sentence = _SENTENCE.match(line)
+    title = _one_line(sentence.group() if sentence else line)
     return _shorten(title.rstrip(".。") or title, TITLE_MAX_CHARS)
 
 
 def _summary(text: str) -> str:
     """The first sentences, as many as there is room for."""
     summary = ""
-    for sentence in _SENTENCE.findall(_one_line(text)):
-        longer = f"{summary} {sentence.strip()}".strip()
+    for sentence in _SENTENCE.finditer(_one_line(text)):
+        longer = f"{summary} {sentence.group().strip()}".strip()
         if summary and len(longer) > SUMMARY_MAX_CHARS:
             break
         summary = longer
@@ -66,7 +74,7 @@ def _summary(text: str) -> str:
 
 def _tags(text: str) -> list[str]:
     """The most frequent words, earlier ones first among equals; then names of emoji, then general ones."""
-    words = Counter(_words(_URL.sub(" ", text)))
+    words = Counter(_words(_without_links(text)))
     found = sorted(words, key=words.__getitem__, reverse=True)[:TAGS_MAX]
     if not text.isascii():
         found += [name for name, _ in Counter(_emoji_names(text)).most_common(TAGS_MIN)]
@@ -101,8 +109,12 @@ def _emoji_names(text: str) -> Iterator[str]:
 
 def _source_type(text: str) -> SourceType:
     """An article is long or links to one, and does not speak of its writer."""
-    is_long = len(text) > _ARTICLE_CHARS or _URL.search(text) is not None
+    is_long = len(text) > _ARTICLE_CHARS or ("://" in text and _URL.search(text) is not None)
     return SourceType.ARTICLE if is_long and not _FIRST_PERSON.search(text[:_ARTICLE_CHARS]) else SourceType.NOTE
+
+
+def _without_links(text: str) -> str:
+    return _URL.sub(" ", text) if "://" in text else text
 
 
 def _one_line(text: str) -> str:

@@ -205,6 +205,7 @@ def _new_item(user_id: str, raw_text: str, *, enrich: bool) -> Item:
 def _insert(session: Session, item: Item) -> None:
     """Straight into the table, by a statement made once: capturing must be fast, and the ORM takes thrice as long."""
     row = {name: getattr(item, name) for name in _INSERTED}
+    row["claim_seq"] = 1  # where the ORM's version counter begins
     if item.status == ItemStatus.ENRICHING:
         session.connection().execute(_INSERT_QUEUED, {**row, "owner_id": item.user_id})
     else:

@@ -161,53 +161,64 @@ def _book(table: str, working: str, *, on_sqlite: bool) -> TextClause:
     )
 
 
+_SETTLED: dict[str, ColumnType] = {
+    "ended_at": "text",
+    "outcome": "text",
+    "error_code": "text",
+    "model": "text",
+    "input_tokens": "bigint",
+    "output_tokens": "bigint",
+    "input_price_usd": "bigint",
+    "output_price_usd": "bigint",
+    "cost_usd": "bigint",
+    "id": "text",
+}
+_UNSETTLED = "(llm_attempts.outcome IS NULL OR llm_attempts.outcome = 'IN_DOUBT')"
+_SETTLE_EACH = (
+    f"UPDATE llm_attempts SET {', '.join(f'{name} = ?' for name in _SETTLED if name != 'id')}"  # noqa: S608
+    f" WHERE id = ? AND {_UNSETTLED}"
+)
+
+
 def settle(session: Session, attempts: Sequence[Attempt]) -> None:
     """Write the outcome, the tokens and the cost of these attempts; safe to repeat.
 
     A late answer may still resolve what a reclaim had marked IN_DOUBT: then the doubt is over.
     """
-    if attempts:
-        rows = [_settlement(session, attempt) for attempt in attempts]
-        session.execute(_settle(on_sqlite=_is_sqlite(session)), {"rows": encode_rows(rows)})
+    if not attempts:
+        return
+    rows = [_settlement(session, attempt) for attempt in attempts]
+    if _is_sqlite(session):
+        session.connection().exec_driver_sql(_SETTLE_EACH, rows)
+    else:
+        named = [dict(zip(_SETTLED, row, strict=True)) for row in rows]
+        session.execute(_settle(), {"rows": encode_rows(named)})
 
 
 @cache
-def _settle(*, on_sqlite: bool) -> TextClause:
-    columns: dict[str, ColumnType] = {
-        "id": "text",
-        "ended_at": "text",
-        "outcome": "text",
-        "error_code": "text",
-        "model": "text",
-        "input_tokens": "bigint",
-        "output_tokens": "bigint",
-        "input_price_usd": "bigint",
-        "output_price_usd": "bigint",
-        "cost_usd": "bigint",
-    }
-    ended = _moment("v.ended_at", on_sqlite=on_sqlite)
-    plain = [name for name in columns if name not in ("id", "ended_at")]
+def _settle() -> TextClause:
+    plain = [f"{name} = v.{name}" for name in _SETTLED if name not in ("id", "ended_at")]
     return text(
-        f"UPDATE llm_attempts SET ended_at = {ended}, {', '.join(f'{name} = v.{name}' for name in plain)}"  # noqa: S608
-        f" FROM {rows_as_table(columns, on_sqlite=on_sqlite)}"
-        " WHERE llm_attempts.id = v.id AND (llm_attempts.outcome IS NULL OR llm_attempts.outcome = 'IN_DOUBT')"
+        f"UPDATE llm_attempts SET ended_at = {_moment('v.ended_at', on_sqlite=False)}, {', '.join(plain)}"  # noqa: S608
+        f" FROM {rows_as_table(_SETTLED, on_sqlite=False)} WHERE llm_attempts.id = v.id AND {_UNSETTLED}"
     )
 
 
-def _settlement(session: Session, attempt: Attempt) -> dict[str, Any]:
+def _settlement(session: Session, attempt: Attempt) -> tuple[Any, ...]:
+    """In the order of `_SETTLED`."""
     usage = attempt.usage
-    return {
-        "id": attempt.id,
-        "ended_at": _time(session, attempt.ended_at or utc_now()),
-        "outcome": attempt.outcome or AttemptOutcome.CANCELLED,
-        "error_code": attempt.error_code,
-        "model": attempt.model,
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "input_price_usd": to_pico(usage.input_price_usd),
-        "output_price_usd": to_pico(usage.output_price_usd),
-        "cost_usd": to_pico(usage.cost_usd),
-    }
+    return (
+        _time(session, attempt.ended_at or utc_now()),
+        attempt.outcome or AttemptOutcome.CANCELLED,
+        attempt.error_code,
+        attempt.model,
+        usage.input_tokens,
+        usage.output_tokens,
+        to_pico(usage.input_price_usd),
+        to_pico(usage.output_price_usd),
+        to_pico(usage.cost_usd),
+        attempt.id,
+    )
 
 
 def doubt(session: Session, ids: Sequence[str]) -> None:

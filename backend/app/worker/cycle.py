@@ -151,10 +151,17 @@ def _end(session: Session, lane: Lane, plan: Plan) -> tuple[list[Ended], list[Wo
 
 
 def _finish(session: Session, lane: Lane, settled: Sequence[Ending], *, one_by_one: bool) -> list[Ended]:
-    """All in one statement or, when the database refused that, row by row, so that the bad one alone fails."""
+    """All together or, when the database refused that, row by row, so that the bad one alone fails."""
     if one_by_one:
         return [row for ending in settled for row in _finish_alone(session, lane, ending)]
-    return lease.finish(session, lane.work_table, [_row(lane, ending.work, ending.outcome) for ending in settled])
+    rows = [_row(lane, ending.work, ending.outcome) for ending in settled]
+    if rows and session.get_bind().dialect.name == "sqlite":
+        with session.begin_nested() as attempt:
+            if lease.finish_all(session, lane.work_table, rows):
+                whose = [ending.work.user_id for ending in settled]
+                return [Ended(row["id"], user, row["status"]) for row, user in zip(rows, whose, strict=True)]
+            attempt.rollback()
+    return lease.finish(session, lane.work_table, rows)
 
 
 def _finish_alone(session: Session, lane: Lane, ending: Ending) -> list[Ended]:

@@ -10,7 +10,9 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.json_rows import encode_rows
+from app.clock import utc_now
+from app.database import sqlite_time
+from app.json_rows import encode_rows, sqlite_value
 from app.worker.lane import Ended, Work, WorkTable
 from app.worker.statements import MAX_DEATHS, statements_of
 
@@ -20,6 +22,7 @@ __all__ = [
     "beat",
     "claim",
     "finish",
+    "finish_all",
     "give_back",
     "promote_due",
     "reclaim",
@@ -83,6 +86,29 @@ def finish(session: Session, work: WorkTable, results: Sequence[Mapping[str, Any
     sql = statements_of(session, work)
     rows = session.execute(sql.finish, {"rows": encode_rows(results), **sql.now()})
     return [Ended(*row) for row in rows]
+
+
+def finish_all(session: Session, work: WorkTable, results: Sequence[Mapping[str, Any]]) -> bool:
+    """As `finish`, where every fence still stands; false when one does not, and then the caller must undo it.
+
+    For SQLite, where a statement for each row costs a third of one that takes the rows from JSON, but cannot tell
+    which of them it found.
+    """
+    sql = statements_of(session, work)
+    now = sqlite_time(utc_now())
+    kinds = work.results.items()
+    rows = [
+        (
+            row["status"],
+            *(sqlite_value(row[name], kind) for name, kind in kinds),
+            now,
+            row["id"],
+            row["claim_seq"],
+            *(row[name] for name in work.source),
+        )
+        for row in results
+    ]
+    return session.connection().exec_driver_sql(sql.finish_each, rows).rowcount == len(rows)
 
 
 def give_back(

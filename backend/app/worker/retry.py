@@ -30,7 +30,10 @@ class Defer:
 def decide(error: LLMError, *, attempt: int, policy: RetryPolicy, luck: float) -> Fail | Defer:
     """The end of attempt number `attempt`. `luck`, 0 to 1, places the retry within its backoff (full jitter)."""
     if error.remedy is Remedy.WAIT:
-        return Defer(error.retry_after_seconds or policy.backoff_max_seconds, attempt_returned=True)
+        named = error.retry_after_seconds
+        # Never at once, even where "0 seconds" was named: nothing else bounds the calls of a row whose attempts return.
+        delay = policy.backoff_max_seconds if named is None else max(named, policy.backoff_seconds)
+        return Defer(delay, attempt_returned=True)
     limit = min(policy.max_attempts, error.max_attempts or policy.max_attempts)
     if error.remedy is Remedy.FAIL or attempt >= limit:
         return Fail()

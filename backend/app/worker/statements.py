@@ -36,6 +36,7 @@ class Statements:
     reclaim_all: TextClause
     beat: TextClause
     finish: TextClause
+    finish_each: str
     give_back: TextClause
     seconds_until_due: TextClause
 
@@ -65,6 +66,7 @@ def _build(work: WorkTable, engine: str) -> Statements:
         reclaim_all=sql.reclaim(leased),
         beat=sql.update_held(f"lease_until = {sql.later}", {}, ("id", "claim_seq")),
         finish=sql.finish(),
+        finish_each=sql.finish_each(),
         give_back=sql.give_back(),
         seconds_until_due=sql.seconds_until_due(),
     )
@@ -111,15 +113,24 @@ class _Sql:
         return text(f"{update} RETURNING {table}.id, {table}.user_id, {table}.status").bindparams(error=error)
 
     def finish(self) -> TextClause:
-        table, work = self._table, self._work
-        settings = [
-            f"{name} = COALESCE({table}.{name}, v.{name})" if name in work.kept else f"{name} = v.{name}"
-            for name in ("status", *work.results)
-        ]
-        settings += [f"claim_seq = {table}.claim_seq + 1", "lease_owner = NULL", "lease_until = NULL"]
-        settings += ["not_before = NULL", f"updated_at = {self.now}"]
+        work = self._work
         columns: dict[str, ColumnType] = {"status": "text", **work.results, **dict.fromkeys(work.source, "text")}
-        return self.update_held(", ".join(settings), columns, ("id", "user_id", "status"), unchanged=work.source)
+        settings = self._finished("v.{}", self.now)
+        return self.update_held(settings, columns, ("id", "user_id", "status"), unchanged=work.source)
+
+    def finish_each(self) -> str:
+        """For one row, with the driver's binds: status, results, time, id, fence, source; SQLite only."""
+        as_it_was = "".join(f" AND {name} = ?" for name in self._work.source)
+        fence = f"id = ? AND claim_seq = ? AND {self._working}{as_it_was}"
+        return f"UPDATE {self._table} SET {self._finished('?', '?')} WHERE {fence}"  # noqa: S608
+
+    def _finished(self, given: str, now: str) -> str:
+        table, work = self._table, self._work
+        values = {name: given.format(name) for name in ("status", *work.results)}
+        values |= {name: f"COALESCE({table}.{name}, {values[name]})" for name in values if name in work.kept}
+        settings = [f"{name} = {value}" for name, value in values.items()]
+        settings += [f"updated_at = {now}", f"claim_seq = {table}.claim_seq + 1"]
+        return ", ".join([*settings, "lease_owner = NULL", "lease_until = NULL", "not_before = NULL"])
 
     def update_held(
         self,

@@ -12,7 +12,7 @@ async def test_the_claim_books_the_first_attempt(vault: Vault, running: Running)
     running()
     await gate.reached.wait()
     (attempt,) = await vault.attempts(item_id)
-    assert (attempt.provider, attempt.model, attempt.claim_seq, attempt.outcome) == ("scripted", "one", 1, None)
+    assert (attempt.provider, attempt.model, attempt.claim_seq, attempt.outcome) == ("scripted", "one", 2, None)
     gate.open.set()
     await until(lambda: vault.provider.calls)
 

@@ -35,7 +35,7 @@ class Expected:
     """What the model says of an item. `fence` is the `claim_seq` that the row must have."""
 
     status: ItemStatus = ItemStatus.ENRICHING
-    fence: int = 0
+    fence: int = 1
     deaths: int = 0
     is_leased: bool = False
     is_deferred: bool = False

@@ -21,6 +21,7 @@ POLICY = RetryPolicy(max_attempts=3, backoff_seconds=2, backoff_max_seconds=10)
         (LLMTimeout(), 2, Fail()),
         (LLMRateLimited(), 2, Defer(4, attempt_returned=False)),
         (LLMRateLimited(retry_after_seconds=33, remedy=Remedy.WAIT), 3, Defer(33, attempt_returned=True)),
+        (LLMRateLimited(retry_after_seconds=0, remedy=Remedy.WAIT), 3, Defer(2, attempt_returned=True)),
         (LLMUnreachable(remedy=Remedy.WAIT), 3, Defer(10, attempt_returned=True)),
     ],
 )

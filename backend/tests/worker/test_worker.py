@@ -47,7 +47,7 @@ async def test_every_transition_moves_the_fence(vault: Vault) -> None:
     seen.append((await vault.item(item_id)).claim_seq)
     await vault.act(item_id, "discard")
     seen.append((await vault.item(item_id)).claim_seq)
-    assert seen == [0, 2, 3, 4]  # the worker's two are the claim and the finish
+    assert seen == [1, 3, 4, 5]  # the worker's two are the claim and the finish
 
 
 @pytest.mark.parametrize(

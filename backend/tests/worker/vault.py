@@ -161,7 +161,7 @@ async def until(condition: Callable[[], Any]) -> None:
 async def until_true(condition: Callable[[], Awaitable[bool]]) -> None:
     """As `until`, for a look that has to be awaited."""
     async with asyncio.timeout(10):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - it may be any look at the outside
             await asyncio.sleep(0.002)
 
 
