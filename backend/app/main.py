@@ -2,7 +2,6 @@
 
 import gc
 import sys
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass

@@ -32,13 +32,13 @@ def silence_vendor_loggers() -> None:
 def filters_kept_out() -> Iterator[None]:
     """In the block nobody can put a filter on the loggers of asyncio and uvicorn.
 
-    litellm's filter runs on whatever thread logs, and there imports more of litellm. While litellm itself is still being
-    imported on the client's thread, an error that asyncio logs on the application's loop would deadlock that import,
-    and the worker would die of it.
+    litellm's filter runs on whatever thread logs, and there imports more of litellm. While litellm itself is still
+    being imported on the client's thread, an error that asyncio logs on the application's loop would deadlock that
+    import, and the worker would die of it.
     """
     loggers = [logging.getLogger(name) for name in _NOT_THE_VENDORS]
     for logger in loggers:
-        logger.addFilter = _ignore  # type: ignore[method-assign]
+        logger.addFilter = _ignore  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:
