@@ -41,7 +41,7 @@ from app.llm.price_list import facts_of
 from app.llm.starts import Starts
 from app.llm.tally import RunTally
 from app.llm.vendor_answer import is_refused, json_of, usage_at, usage_of
-from app.llm.vendor_log import silence_vendor_loggers
+from app.llm.vendor_log import filters_kept_out, silence_vendor_loggers
 
 _log = structlog.get_logger(__name__)
 
@@ -148,7 +148,7 @@ class _Plan:
 
 async def _start_engine(settings: LLMSettings) -> "_Engine":
     os.environ.update(_ENVIRONMENT)
-    with _uncollected_garbage():
+    with _uncollected_garbage(), filters_kept_out():
         engine = _Engine(settings)
         silence_vendor_loggers()
         try:
