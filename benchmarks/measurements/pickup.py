@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -18,7 +19,7 @@ from benchmarks.spy import spied
 from benchmarks.vault import settings
 
 _USER = "00000000-0000-7000-8000-000000000000"
-_PAUSE_SECONDS = 0.02  # idle again before the next one
+_PAUSE_SECONDS = 0.02, 0.05  # idle again before the next one, and out of step with every poll
 _LIMIT_SECONDS = 10
 _TARGETS = {"sqlite": 20.0, "postgresql": 10.0}
 
@@ -106,7 +107,7 @@ async def _times(run: Run, database: Database, watch: _Stopwatch) -> list[float]
     warm_up, times = 10, []
     for number in range(run.size(300, 100) + warm_up):
         times.append(await watch.time_one(database, f"Note {number} for the gardener about the pear trees."))
-        await asyncio.sleep(_PAUSE_SECONDS)
+        await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))
     return times[warm_up:]
 
 

@@ -114,7 +114,7 @@ class Worker:
             cycle = await self._cycle(sweep=clock.local_seconds() >= self._sweep_at)
             if cycle is None:
                 await self._pause(_DATABASE_PAUSE_SECONDS)
-            elif not self._endings and not self._may_claim_more(cycle):
+            elif not self._endings:
                 await self._pause(self._patience())
 
     async def run_once(self) -> None:
@@ -123,7 +123,7 @@ class Worker:
             cycle = await self._cycle()
             if cycle is not None and not cycle.claimed and not self._jobs and not self._endings:
                 return
-            if cycle is None or (not self._endings and not self._may_claim_more(cycle)):
+            if cycle is None or not self._endings:
                 await self._pause(_DATABASE_PAUSE_SECONDS)
 
     def stop(self, *, at_once: bool = False) -> None:
@@ -157,23 +157,13 @@ class Worker:
             log.warning("worker.database_unavailable", lane=self._lane.name, exc_info=error.__cause__ or error)
             return None
         self._note(plan, cycle)
-        for claimed in cycle.claimed:
-            self._start(claimed, began + self._settings.lease_seconds, cycle.booked.get(claimed.id))
+        ends = began + self._settings.lease_seconds
+        for work in cycle.claimed:
+            self._start(work, ends, cycle.booked.get(work.id))
         return cycle
 
     def _want(self, free: int) -> int:
-        """At most half of the slots at a time: while one half's rows are being written, the other half runs."""
-        if self._stopping:
-            return 0
-        return min(max(0, self._lane.allowance(free)), (self._lane.slots + 1) // 2)
-
-    def _may_claim_more(self, cycle: Cycle) -> bool:
-        """It claimed as many as it might, and slots are left."""
-        claimed = len(cycle.claimed)
-        return claimed > 0 and claimed == (self._lane.slots + 1) // 2 and self._want(self._free()) > 0
-
-    def _free(self) -> int:
-        return self._lane.slots - len(self._jobs)
+        return 0 if self._stopping else max(0, self._lane.allowance(free))
 
     async def _write(self, plan: Plan) -> Cycle:
         try:
