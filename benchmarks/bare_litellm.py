@@ -12,13 +12,13 @@ from typing import Any
 # Before the import, as the vault does it: no look at the network, no .env.
 os.environ |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION", "LITELLM_LOG": "ERROR"}
 
-import instructor  # noqa: E402
-import litellm  # noqa: E402
-import uvloop  # noqa: E402
-from app.enrichment.prompts import enrichment_messages  # noqa: E402
-from app.enrichment.schemas import EnrichmentSchema  # noqa: E402
+import instructor
+import litellm
+import uvloop
 
-from benchmarks.places import WORDS  # noqa: E402
+from app.enrichment.prompts import enrichment_messages
+from app.enrichment.schemas import EnrichmentSchema
+from benchmarks.places import WORDS
 
 
 async def _run(address: str, calls: int, in_flight: int) -> float:

@@ -17,8 +17,8 @@ _CHOSEN = (
     f" ORDER BY rank, created_at, id LIMIT {_BATCH}"
 )
 _RESULT = {"title": "A title", "summary": "A summary of the note.", "suggestions": '[{"name": "note"}]'}
-_SQLITE_CLAIM = f"""UPDATE items SET lease_owner = 'bare', lease_until = '2100-01-01 00:00:00', claim_seq = claim_seq + 1
-    WHERE id IN ({_CHOSEN}) RETURNING id, raw_text"""
+_SQLITE_CLAIM = f"""UPDATE items SET lease_owner = 'bare', lease_until = '2100-01-01 00:00:00',
+    claim_seq = claim_seq + 1 WHERE id IN ({_CHOSEN}) RETURNING id, raw_text"""
 _SQLITE_FINISH = """UPDATE items SET status = 'READY_TO_CONFIRM', title = v.title, summary = v.summary,
     suggestions = v.suggestions, lease_owner = NULL, lease_until = NULL FROM (SELECT value ->> '$.id' AS id,
     value ->> '$.title' AS title, value ->> '$.summary' AS summary, value ->> '$.suggestions' AS suggestions

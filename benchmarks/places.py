@@ -91,7 +91,8 @@ class _Dialect:
 
 
 _SQLITE = _Dialect(
-    "(WITH RECURSIVE n(i) AS (SELECT {first} WHERE {first} < {end} UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {end}) SELECT i FROM n)",
+    "(WITH RECURSIVE n(i) AS (SELECT {first} WHERE {first} < {end} UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {end})"
+    " SELECT i FROM n)",
     "printf('%012x', {})",
     "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
 )
@@ -104,7 +105,7 @@ def _id(kind: str, number: str, dialect: _Dialect) -> str:
 
 def _users(users: int, dialect: _Dialect) -> str:
     return (
-        "INSERT INTO users (id, issuer, subject, created_at, updated_at)"  # noqa: S608 - our own numbers and names
+        "INSERT INTO users (id, issuer, subject, created_at, updated_at)"
         f" SELECT {_id('8000', 'i', dialect)}, 'dev', 'person-' || i, {dialect.now}, {dialect.now}"
         f" FROM {dialect.series.format(first=0, end=users)} WHERE true ON CONFLICT DO NOTHING"
     )
@@ -112,7 +113,7 @@ def _users(users: int, dialect: _Dialect) -> str:
 
 def _items(items: int, users: int, first: int, dialect: _Dialect) -> str:
     return (
-        "INSERT INTO items (id, user_id, raw_text, text_hash, status, enrichment_mode, suggestions, created_at,"  # noqa: S608
+        "INSERT INTO items (id, user_id, raw_text, text_hash, status, enrichment_mode, suggestions, created_at,"
         f" updated_at, rank) SELECT {_id('9000', 'i', dialect)}, {_id('8000', f'(i % {users})', dialect)},"
         f" 'Note ' || i || '. ' || :text, 'hash', 'ENRICHING', 'AI', '[]', {dialect.now}, {dialect.now}, i / {users}"
         f" FROM {dialect.series.format(first=first, end=first + items)}"

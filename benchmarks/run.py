@@ -8,7 +8,8 @@ from typing import Any
 
 import uvloop
 
-from app.logs import configure_logs
+from app.config import Settings
+from app.main import prepare_process
 from benchmarks.figure import Figure
 from benchmarks.places import Places, places
 
@@ -38,6 +39,6 @@ Measurement = Callable[[Run], Coroutine[Any, Any, list[Figure]]]
 
 def run_alone(measurement: Measurement, *, short: bool, engines: tuple[str, ...]) -> list[Figure]:
     """The figures, taken under the loop and the log level that the server runs with; standard error is the log."""
-    configure_logs("info", "console")
+    prepare_process(Settings())
     with places(engines) as found, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(measurement(Run(found, short)))

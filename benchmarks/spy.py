@@ -15,7 +15,7 @@ from app.enrichment.lane import EnrichmentLane
 from app.enrichment.schemas import EnrichmentResult
 from app.enrichment.stub_provider import StubProvider
 from app.llm.attempts import UNRECORDED, Attempt, AttemptRecorder
-from app.logs import configure_logs
+from app.main import prepare_process
 from app.newswire import Newswire
 from app.worker.crew import Crew
 from app.worker.worker import WorkerSettings
@@ -80,5 +80,5 @@ async def _work_until_closed() -> None:
 
 
 if __name__ == "__main__":
-    configure_logs("info", "console")
+    prepare_process(Settings())
     uvloop.run(_work_until_closed())

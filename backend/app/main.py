@@ -123,14 +123,6 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
         if crew is not None:
             crew.stop(at_once=signals > 1)
 
-    # A thread that wants to go on after each of its waits (the writer, a reader, an answer while a vendor's library
-    # computes) waits that long for the one that computes: at Python's 5 ms, ten such waits are felt.
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    # What is loaded by now lives as long as the process: the collector need not walk through it again and again,
-    # which took a third of the worker's time.
-    gc.freeze()
-    # A hundred items at work are some ten thousand objects: no cause to look for garbage.
-    gc.set_threshold(20_000, 20, 20)
     with on_stop_signal(stop):
         if crew is not None:
             crew.start()
@@ -162,6 +154,20 @@ def _worker_settings(settings: Settings) -> WorkerSettings:
     )
 
 
+def prepare_process(settings: Settings) -> None:
+    """Once in a process that serves or works, when its modules are loaded: its logs, and the interpreter itself."""
+    configure_logs(settings.log_level, settings.log_format)
+    # A thread that wants to go on after each of its waits (the writer, a reader, an answer while a vendor's library
+    # computes) waits that long for the one that computes: at Python's 5 ms, ten such waits are felt.
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    # What is loaded by now lives as long as the process: the collector need not walk through it again and again,
+    # which took a third of the worker's time.
+    gc.collect()
+    gc.freeze()
+    # A hundred items at work are some ten thousand objects: no cause to look for garbage.
+    gc.set_threshold(20_000, 20, 20)
+
+
 def __getattr__(name: str) -> FastAPI:
     """`app.main:app` for uvicorn; built when asked for, so that importing this module does nothing."""
     if name != "app":
@@ -171,5 +177,5 @@ def __getattr__(name: str) -> FastAPI:
     except StartRefused as refusal:
         sys.stderr.write(f"litevault: {refusal}\n")
         raise SystemExit(refusal.exit_code) from None
-    configure_logs(settings.log_level, settings.log_format)
+    prepare_process(settings)
     return create_app(settings)

@@ -1,16 +1,16 @@
-"""A long queue must cost what a short one costs: claims and drain with many rows waiting, and the plan that says why."""
+"""A long queue must cost what a short one costs: claims and drain with many rows waiting, and the plan for it."""
 
 import sqlite3
 import time
 from functools import partial
 
 import asyncpg
-from app.database import Database
-from app.enrichment.lane import EnrichmentLane
-from app.worker import lease
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from app.database import Database
+from app.enrichment.lane import EnrichmentLane
+from app.worker import lease
 from benchmarks.figure import Figure, percentile
 from benchmarks.places import Place, fill
 from benchmarks.run import Run

@@ -7,7 +7,6 @@ from functools import partial
 from app.database import Database
 from app.items import service
 from app.items.schemas import ItemCreate
-
 from benchmarks.figure import Figure
 from benchmarks.places import fill
 from benchmarks.run import Run

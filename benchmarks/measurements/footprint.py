@@ -5,9 +5,9 @@ import os
 import time
 from pathlib import Path
 
-from app.main import running
 from sqlalchemy import Engine, event
 
+from app.main import running
 from benchmarks.figure import Figure
 from benchmarks.places import fill
 from benchmarks.processes import Server, ready, start_bare, start_vault

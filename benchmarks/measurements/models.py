@@ -1,4 +1,4 @@
-"""Real models' road, litellm and instructor, on a provider that takes 200 ms; and what the API feels of it meanwhile."""
+"""The road to real models, litellm and instructor, on a provider that takes 200 ms; and what the API feels of it."""
 
 import asyncio
 import sqlite3

@@ -9,8 +9,7 @@ import uvloop
 from app.cli.variables import unknown_variables
 from app.config import Settings, load_settings
 from app.database_fault import name_of
-from app.logs import configure_logs
-from app.main import running
+from app.main import prepare_process, running
 from app.migrations import migrate
 from app.worker.crew import CrewState
 
@@ -18,7 +17,7 @@ from app.worker.crew import CrewState
 def work() -> None:
     """Until a stop signal. Raises StartRefused, and typer.Exit when the workers died of a fault."""
     settings = load_settings()
-    configure_logs(settings.log_level, settings.log_format)
+    prepare_process(settings)
     migrate(settings.resolved_database_url)
     # asyncio would answer Ctrl-C by cancelling everything, the drain with it, but leaves this handler alone.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -15,8 +15,7 @@ from app.cli.variables import unknown_variables
 from app.config import Settings, load_settings
 from app.database_fault import name_of
 from app.errors import NotReady, StartRefused
-from app.logs import configure_logs
-from app.main import create_app
+from app.main import create_app, prepare_process
 
 _BACKEND = Path(app.__file__).resolve().parents[1]
 # Open answers get this long; the worker's drain has its own bound.
@@ -28,7 +27,7 @@ def serve(*, host: str | None, port: int | None, reload: bool) -> None:
     """Until a stop signal. Raises StartRefused, and typer.Exit when the start failed in the application."""
     overrides = {"host": host, "port": port}
     settings = load_settings(**{name: value for name, value in overrides.items() if value is not None})
-    configure_logs(settings.log_level, settings.log_format)
+    prepare_process(settings)
     listener = listen(settings.host, settings.port)
     if reload:
         _serve_reloading(settings, listener)

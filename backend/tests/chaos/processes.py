@@ -13,6 +13,8 @@ BACKEND = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
 _UPSTREAM_START_SECONDS = 30
 _POLL_SECONDS = 0.02
+# uvicorn's, when the application would not start: because its database is away, for one.
+START_REFUSED = 3
 
 
 class ProcessError(RuntimeError):
@@ -32,6 +34,11 @@ class Process:
     @property
     def is_running(self) -> bool:
         return self._running is not None and self._running.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs, and before its first start."""
+        return None if self._running is None else self._running.poll()
 
     def start(self, stdout: int | IO[bytes] | None = None) -> None:
         if self.is_running:

@@ -112,7 +112,7 @@ def _environment(scenario: Scenario, url: str, upstream: Upstream | None) -> dic
 class _Run:
     def __init__(self, scenario: Scenario, system: System, say: Callable[[str], None]) -> None:
         self._scenario, self._system, self._say = scenario, system, say
-        self._monkey = Monkey(system.servers, system.cluster, say)
+        self._monkey = Monkey(system.servers, system.cluster, say, is_ready)
 
     async def carry_out(self) -> Outcome:
         began = time.monotonic()
@@ -164,25 +164,25 @@ class _Run:
 
     async def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + _START_SECONDS
-        async with httpx.AsyncClient(timeout=2) as http:
-            for server in self._system.servers:
-                while not await _is_ready(http, server):
-                    if time.monotonic() > deadline or not server.is_running:
-                        raise RuntimeError(f"{server.name} did not become ready; see {server.log}")
-                    await asyncio.sleep(_LOOK_SECONDS)
+        for server in self._system.servers:
+            while not await is_ready(server):
+                if time.monotonic() > deadline or not server.is_running:
+                    raise RuntimeError(f"{server.name} did not become ready; see {server.log}")
+                await asyncio.sleep(_LOOK_SECONDS)
 
     async def _come_to_rest(self) -> float | None:
         """Seconds until nothing was in work any more and every server was ready; None when that did not come."""
         self._say("  blows and load are over; waiting for rest")
         began = time.monotonic()
         working, still_open, unready = 0, 0, list[str]()
-        async with httpx.AsyncClient(timeout=2) as http:
-            while time.monotonic() < began + _REST_SECONDS:
-                working, still_open = await count_unsettled(self._system.url)
-                unready = [server.name for server in self._system.servers if not await _is_ready(http, server)]
-                if not (working or still_open or unready):
-                    return time.monotonic() - began
-                await asyncio.sleep(_LOOK_SECONDS)
+        while time.monotonic() < began + _REST_SECONDS:
+            working, still_open = await count_unsettled(self._system.url)
+            for server in self._system.servers:
+                self._monkey.supervise(server)
+            unready = [server.name for server in self._system.servers if not await is_ready(server)]
+            if not (working or still_open or unready):
+                return time.monotonic() - began
+            await asyncio.sleep(_LOOK_SECONDS)
         self._say(f"  no rest: {working} items in work, {still_open} attempts open, not ready: {unready}")
         self._monkey.complaints += [f"{name} did not become ready again" for name in unready]
         return None
@@ -196,8 +196,9 @@ class _Run:
             await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def _is_ready(http: httpx.AsyncClient, server: Server) -> bool:
+async def is_ready(server: Server) -> bool:
     try:
-        return (await http.get(f"{server.url}/readyz")).status_code == 200
+        async with httpx.AsyncClient(timeout=2) as http:
+            return (await http.get(f"{server.url}/readyz")).status_code == 200
     except httpx.TransportError:
         return False

@@ -1,29 +1,14 @@
 """A vault on a fresh database, and a worker that is stopped at the end whatever the test did."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from app.database import Database
-from app.migrations import migrate
 from app.worker.worker import Worker
-from tests.engines import fresh_database
 from tests.worker.vault import Running, Vault
-
-
-@pytest.fixture
-def database_url() -> Iterator[str]:
-    yield from fresh_database(migrate)
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    await database.start()
-    yield database
-    await database.close()
 
 
 @pytest.fixture
