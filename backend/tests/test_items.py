@@ -147,6 +147,19 @@ async def test_case_is_folded_as_unicode_does(client: AsyncClient, given: str, s
     assert (await client.post("/tags", json={"name": sought})).status_code == 200
 
 
+async def test_a_proposal_takes_the_spelling_that_the_person_gives(client: AsyncClient, enriched: Make) -> None:
+    item = await patch(client, await enriched(), tags=["PYTHON"])
+    assert names(item) == ["PYTHON"] and statuses(item) == {"PYTHON": "ACCEPTED", "testing": "REJECTED"}
+    assert names(await patch(client, item, action="confirm")) == ["PYTHON"]
+
+
+async def test_the_vocabularys_spelling_wins_over_the_given_one(client: AsyncClient, enriched: Make) -> None:
+    await client.post("/tags", json={"name": "Python"})
+    item = await patch(client, await enriched(), tags=["PYTHON"])
+    assert names(item) == ["Python"]
+    assert names(await patch(client, item, action="confirm", tags=["PYTHON"])) == ["Python"]
+
+
 async def test_a_known_suggestion_says_so(client: AsyncClient, enriched: Make) -> None:
     await client.post("/tags", json={"name": "Python"})
     item = await enriched()

@@ -131,7 +131,9 @@ def apply_tags(session: Session, item: Item, patch: ItemPatch) -> tuple[list[str
     added = {tag.name_key: tag.name for tag in added_tags}
     if patch.tags is not None:
         carried = _keyed(clean_name(name, "tags") for name in patch.tags)
-    final = {key: name for key, name in (carried | accepted | added).items() if key not in rejected}
+    final = {key: name for key, name in (accepted | carried | added).items() if key not in rejected}
+    if patch.tags is not None:
+        final |= _known_spellings(session, item.user_id, final)
     decided = patch.tags is not None or item.status == ItemStatus.ARCHIVED
     _store(session, item, final, accepted | added, decided=decided)
     return before, sorted(final.values())
@@ -147,12 +149,18 @@ def _store(session: Session, item: Item, final: dict[str, str], accepted: dict[s
             status = SuggestionStatus.REJECTED
         elif decided or key in accepted:
             status = SuggestionStatus.ACCEPTED
-        suggestions.append({**entry, "status": status})
+        suggestions.append({**entry, "name": final.get(key, entry["name"]), "status": status})
     suggested = {name_key(entry["name"]) for entry in suggestions}
     item.suggestions = suggestions
     archived = item.status == ItemStatus.ARCHIVED
     names = [name for key, name in final.items() if archived or key not in suggested]
     link_tags(session, item.id, ensure_tags(session, item.user_id, names))
+
+
+def _known_spellings(session: Session, user_id: str, keys: Iterable[str]) -> dict[str, str]:
+    """The vocabulary's own, of deleted tags too: `ensure_tags` would revive them as they were."""
+    query = select(Tag.name_key, Tag.name).where(Tag.user_id == user_id, Tag.name_key.in_(list(keys)))
+    return {row.name_key: row.name for row in session.execute(query)}
 
 
 def _carried_names(item: Item, linked: Sequence[str]) -> dict[str, str]:
