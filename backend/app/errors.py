@@ -72,7 +72,7 @@ class InvalidCursor(ApiError):
 
 class Unauthorized(ApiError):
     code, status = "UNAUTHORIZED", 401
-    sentence = "Say who is calling: send X-Dev-User-Id in development, or an Authorization header."
+    sentence = "Say who is calling: in development, send X-Dev-User-Id."
 
 
 class Forbidden(ApiError):

@@ -36,7 +36,7 @@ _EXPOSED = ["X-Request-Id", "ETag", "Idempotency-Replayed", "Retry-After", "Rate
 
 def create_app(settings: Settings) -> FastAPI:
     """The application for these settings; nothing is opened before its lifespan starts."""
-    app = FastAPI(title="LiteVault", version="0.1.0", lifespan=partial(_lifespan, settings))
+    app = FastAPI(title="LiteVault", version="0.1.0", lifespan=partial(_lifespan, settings), redirect_slashes=False)
     install_error_handlers(app)
     routers = (
         events_routes.router,

@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -255,12 +255,29 @@ def _complaint(entry: Mapping[str, Any]) -> dict[str, str]:
     """Names the field and the rule, never the value: pydantic's messages for the rules in use hold none."""
     if entry["type"] == "json_invalid":
         return {"field": "body", "rule": "json_invalid", "message": "The body is not valid JSON."}
-    where = [str(part) for part in entry["loc"] if part not in ("body", "query", "path", "header")]
+    field = _field(entry["loc"])
+    if entry["type"] in ("too_short", "too_long") and isinstance(entry["input"], str):
+        return {"field": field, "rule": f"string_{entry['type']}", "message": _length_sentence(entry)}
     return {
-        "field": ".".join(where) or "body",
+        "field": field,
         "rule": entry["type"],
         "message": entry["msg"].removeprefix("Value error, "),
     }
+
+
+def _field(where: Sequence[str | int]) -> str:
+    """As the request spells it; only the parts of a path are declared in our own spelling."""
+    parts = [str(part) for part in where if part not in ("body", "query", "path", "header")]
+    if where[0] == "path":
+        parts = [to_camel(part) for part in parts]
+    return ".".join(parts) or "body"
+
+
+def _length_sentence(entry: Mapping[str, Any]) -> str:
+    """Behind our own check of a text pydantic takes it for a list, and counts items."""
+    most = entry["type"] == "too_long"
+    bound = entry["ctx"]["max_length" if most else "min_length"]
+    return f"must have at {'most' if most else 'least'} {bound} character{'' if bound == 1 else 's'}"
 
 
 async def _database_of(request: Request) -> Database:

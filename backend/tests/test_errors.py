@@ -78,6 +78,43 @@ async def test_a_validation_error_names_field_and_rule_and_never_the_value(clien
     assert all(entry["message"] for entry in found) and "canary" not in answer.text
 
 
+async def test_a_texts_length_is_told_in_characters(client: AsyncClient) -> None:
+    empty = (await client.post("/items", json={"rawText": ""})).json()["error"]["details"]["errors"]
+    long = (await client.post("/tags", json={"name": "x" * 51})).json()["error"]["details"]["errors"]
+    least = {"field": "rawText", "rule": "string_too_short", "message": "must have at least 1 character"}
+    assert empty == [least]
+    assert long == [{"field": "name", "rule": "string_too_long", "message": "must have at most 50 characters"}]
+
+
+async def test_a_bad_id_in_the_path_is_named_in_the_spelling_of_the_wire(client: AsyncClient) -> None:
+    answer = await client.get(f"/items/{'x' * 65}")
+    assert answer.json()["error"]["details"]["errors"][0]["field"] == "itemId"
+
+
+@pytest.mark.parametrize("path", ["/items/pending/", "/tags/"])
+async def test_a_path_with_a_slash_at_its_end_is_404(client: AsyncClient, path: str) -> None:
+    answer = await client.get(path)
+    assert (answer.status_code, code_of(answer)) == (404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("body", "details"),
+    [
+        ({"tags": [" "]}, {"field": "tags", "rule": "blank"}),
+        ({"title": " "}, {"field": "title", "rule": "blank"}),
+        ({"addedTagIds": ["unknown"]}, {"field": "addedTagIds", "rule": "unknown"}),
+        ({"acceptedSuggestionIds": ["unknown"]}, {"field": "acceptedSuggestionIds", "rule": "unknown"}),
+        ({"rejectedSuggestionIds": ["unknown"]}, {"field": "rejectedSuggestionIds", "rule": "unknown"}),
+    ],
+)
+async def test_a_value_that_cannot_be_used_is_told_by_field_and_rule(
+    client: AsyncClient, body: dict[str, object], details: dict[str, str]
+) -> None:
+    item = (await client.post("/items", json={"rawText": "x", "enrich": False})).json()
+    answer = await client.patch(f"/items/{item['id']}", json=body)
+    assert (answer.status_code, answer.json()["error"]["details"]) == (400, details)
+
+
 async def test_a_body_over_the_bound_is_413(client: AsyncClient) -> None:
     answer = await client.post("/items", json={"rawText": "x" * 2 * MEBIBYTE})
     assert (answer.status_code, code_of(answer)) == (413, "PAYLOAD_TOO_LARGE")

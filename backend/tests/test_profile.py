@@ -80,6 +80,18 @@ async def test_what_cannot_be_used_is_422_and_changes_nothing(
     assert (await client.get("/auth/me")).json() == before
 
 
+@pytest.mark.parametrize("blank", ["", " ", None])
+async def test_a_blank_address_takes_the_avatar_away(client: AsyncClient, blank: str | None) -> None:
+    await client.patch("/auth/me/profile", json={"avatarUrl": "https://example.org/a.png"})
+    answer = await client.patch("/auth/me/profile", json={"avatarUrl": blank})
+    assert answer.status_code == 200 and answer.json()["avatarUrl"] is None
+
+
+async def test_a_wrong_language_is_refused_in_plain_words(client: AsyncClient) -> None:
+    answer = await client.patch("/auth/me/preferences", json={"defaultLanguage": "english please"})
+    assert "must be a language tag like de or pt-BR" in answer.json()["error"]["message"]
+
+
 async def test_a_change_of_nothing_leaves_the_time(client: AsyncClient) -> None:
     before = (await client.get("/auth/me")).json()
     assert (await client.patch("/auth/me/preferences", json={"timezone": "UTC"})).json() == before

@@ -1,5 +1,6 @@
 """A person's profile and preferences on the wire."""
 
+import re
 import zoneinfo
 from functools import cache
 from typing import Annotated
@@ -10,9 +11,22 @@ from pydantic import AfterValidator, Field, StrictBool
 from app.web import Text, WireModel, WireTime
 
 # The form of RFC 5646, without its list of languages: that grows, and would have to be kept.
-_LANGUAGE = (
+_LANGUAGE = re.compile(
     r"^[a-zA-Z]{2,3}(-[a-zA-Z]{4})?(-([a-zA-Z]{2}|[0-9]{3}))?"
     r"(-([a-zA-Z0-9]{5,8}|[0-9][a-zA-Z0-9]{3}))*(-[a-wyzA-WYZ0-9](-[a-zA-Z0-9]{2,8})+)*$"
+)
+
+
+def _is_language(tag: str) -> str:
+    if not _LANGUAGE.fullmatch(tag):
+        raise ValueError("must be a language tag like de or pt-BR")
+    return tag
+
+
+_LANGUAGE_IN_SCHEMA = Field(
+    max_length=35,
+    description="As in BCP 47: de, pt-BR, zh-Hant-TW.",
+    json_schema_extra={"pattern": _LANGUAGE.pattern},
 )
 
 
@@ -31,7 +45,10 @@ _ZONES_IN_SCHEMA = Field(json_schema_extra=lambda schema: schema.update(enum=[*s
 
 
 def _is_web_address(url: str) -> str:
+    """Or blank, which takes the address away."""
     complaint = "must be a complete http or https address"
+    if not url.strip():
+        return url
     if not url.isprintable() or " " in url:
         raise ValueError(complaint)
     try:
@@ -42,6 +59,9 @@ def _is_web_address(url: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
         raise ValueError(complaint)
     return url
+
+
+_ADDRESS_IN_SCHEMA = Field(max_length=2000, json_schema_extra={"anyOf": [{"format": "uri"}, {"pattern": r"^\s*$"}]})
 
 
 class PreferencesOut(WireModel):
@@ -68,10 +88,7 @@ class ProfilePatch(WireModel):
 
     display_name: Annotated[Text, Field(max_length=100)] | None = None
     nickname: Annotated[Text, Field(max_length=50)] | None = None
-    avatar_url: (
-        Annotated[Text, Field(max_length=2000, json_schema_extra={"format": "uri"}), AfterValidator(_is_web_address)]
-        | None
-    ) = None
+    avatar_url: Annotated[Text, _ADDRESS_IN_SCHEMA, AfterValidator(_is_web_address)] | None = None
     bio: Annotated[Text, Field(max_length=500)] | None = None
 
 
@@ -81,9 +98,6 @@ class PreferencesPatch(WireModel):
     While `aiSuggestionsEnabled` is false, a text that is captured without saying `enrich` goes to no model.
     """
 
-    default_language: (
-        Annotated[str, Field(max_length=35, pattern=_LANGUAGE, description="As in BCP 47: de, pt-BR, zh-Hant-TW.")]
-        | None
-    ) = None
+    default_language: Annotated[str, _LANGUAGE_IN_SCHEMA, AfterValidator(_is_language)] | None = None
     timezone: Annotated[Text, Field(max_length=64), AfterValidator(_is_zone), _ZONES_IN_SCHEMA] | None = None
     ai_suggestions_enabled: StrictBool | None = None

@@ -8,9 +8,8 @@ from sqlalchemy import Table, TextClause, text
 from sqlalchemy.orm import Session
 
 from app.announcements import news_of
-from app.clock import utc_now
 from app.config import LLMSettings
-from app.database import new_id, sqlite_time
+from app.database import new_id
 from app.enrichment.provider_interface import EnrichmentProvider
 from app.enrichment.schemas import EnrichmentResult
 from app.errors import LLMError
@@ -91,7 +90,7 @@ class EnrichmentLane:
             for row in ended
         ]
         on_sqlite = session.get_bind().dialect.name == "sqlite"
-        binds = {"rows": encode_rows(journal), **({"now": sqlite_time(utc_now())} if on_sqlite else {})}
+        binds = {"rows": encode_rows(journal)}
         session.execute(_journal(on_sqlite=on_sqlite), binds)
         news_of(session).users.update(row.user_id for row in ended)
 
@@ -104,7 +103,7 @@ def _journal(*, on_sqlite: bool) -> TextClause:
     return text(
         f"INSERT INTO item_events ({', '.join(names)}, actor, from_status, at)"  # noqa: S608 - names from our own code
         f" SELECT {', '.join('v.' + name for name in names)}, '{Actor.WORKER}', '{ItemStatus.ENRICHING}',"
-        f" {':now' if on_sqlite else 'now()'} FROM {rows}"
+        f" (SELECT updated_at FROM items WHERE items.id = v.item_id) FROM {rows}"
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
-from sqlalchemy import ColumnElement, Select, func, or_, select, text, tuple_
+from sqlalchemy import ColumnElement, Select, TextClause, func, or_, select, text, true, tuple_
 from sqlalchemy.orm import Session
 
 from app.errors import InvalidCursor, NotFound
@@ -17,6 +17,7 @@ from app.items.tagging import name_key, single_spaced
 
 _PENDING = text("items.status IN ('ENRICHING', 'READY_TO_CONFIRM', 'FAILED')")
 ARCHIVED = text("items.status = 'ARCHIVED'")
+_BEFORE_UNDER_WAY = text("item_events.tx < pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 _CHECKSUM_BYTES = 4
 
 
@@ -87,16 +88,20 @@ def history_of(session: Session, item: Item) -> Sequence[ItemEvent]:
 def events_after(session: Session, user_id: str, after: tuple[int, int], limit: int) -> Sequence[ItemEvent]:
     """The person's journal past `(tx, seq)`, as far as no transaction still under way can add to it."""
     query = select(ItemEvent).where(ItemEvent.user_id == user_id, tuple_(ItemEvent.tx, ItemEvent.seq) > tuple_(*after))
-    if session.get_bind().dialect.name == "postgresql":
-        query = query.where(text("item_events.tx < pg_snapshot_xmin(pg_current_snapshot())::text::bigint"))
+    query = query.where(_settled(session))
     return session.scalars(query.order_by(ItemEvent.tx, ItemEvent.seq).limit(limit)).all()
 
 
 def newest_event(session: Session, user_id: str) -> tuple[int, int]:
     """Where the person's journal ends now: only what comes later is news to a new listener."""
-    query = select(ItemEvent.tx, ItemEvent.seq).where(ItemEvent.user_id == user_id)
+    query = select(ItemEvent.tx, ItemEvent.seq).where(ItemEvent.user_id == user_id, _settled(session))
     row = session.execute(query.order_by(ItemEvent.tx.desc(), ItemEvent.seq.desc()).limit(1)).first()
     return (row.tx, row.seq) if row else (0, 0)
+
+
+def _settled(session: Session) -> ColumnElement[bool] | TextClause:
+    """Only what lies before the oldest transaction still under way: nothing can appear there any more."""
+    return _BEFORE_UNDER_WAY if session.get_bind().dialect.name == "postgresql" else true()
 
 
 def _archived(user_id: str) -> Select[Item]:

@@ -30,7 +30,7 @@ from app.items.schemas import (
 )
 from app.web import DatabaseOf, Id, Text, declared_errors
 
-_PENDING_DEFAULT, _PENDING_MAX = 200, 500
+_PENDING_MAX = 500  # the default too: who asks for no limit wants all that waits, and `total` tells of more
 # Ids a transaction. On SQLite they share a commit, and other writers get their turn in between. On PostgreSQL each has
 # its own: events are read in the order of transactions, so one that began before another's change of an item and
 # changes that item after it would be heard first; and two of several rows each could deadlock.
@@ -72,7 +72,7 @@ async def pending_items(
     request: Request,
     user_id: CurrentUserId,
     database: DatabaseOf,
-    limit: Annotated[int, Query(ge=1, le=_PENDING_MAX)] = _PENDING_DEFAULT,
+    limit: Annotated[int, Query(ge=1, le=_PENDING_MAX)] = _PENDING_MAX,
 ) -> Response:
     """What waits for the model or for the person, newest first; made to be polled with If-None-Match."""
     items, total = await database.read(lambda session: _present_pending(session, user_id, limit))
@@ -84,7 +84,7 @@ async def pending_items(
     return Response(body, headers=headers, media_type="application/json")
 
 
-@router.post("/bulk", responses=declared_errors(400))
+@router.post("/bulk", response_model_exclude_unset=True, responses=declared_errors(400))
 async def change_items(body: BulkRequest, user_id: CurrentUserId, database: DatabaseOf) -> BulkOut:
     """Confirm, discard or retry many items, each on its own."""
     ids = list(dict.fromkeys(body.ids))

@@ -25,11 +25,16 @@ _Ids = Annotated[list[Id], Field(max_length=_MAX_TAGS)]
 TagName = Annotated[Text, Field(max_length=TAG_MAX_CHARS)]
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    """Where it is left out it need not be true: the preference decides."""
+    schema.pop("default", None)
+
+
 class ItemCreate(WireModel):
     """Where `enrich` is left out, the person's `aiSuggestionsEnabled` decides, which is true by default."""
 
     raw_text: Annotated[Text, Field(min_length=1, max_length=RAW_TEXT_MAX_CHARS)]
-    enrich: StrictBool = True
+    enrich: Annotated[StrictBool, Field(json_schema_extra=_without_default)] = True
     tag_ids: _Ids = Field(default_factory=list)
 
 

@@ -66,7 +66,7 @@ def create_item(session: Session, user_id: str, request: ItemCreate, idempotency
         item_id = _earlier_item(session, user_id, idempotency_key, _hash(request.model_dump_json(exclude_unset=True)))
         if item_id is not None:
             return Created(present(session, [own_item(session, user_id, item_id)])[0], replayed=True)
-    tags = owned_tags(session, user_id, request.tag_ids)
+    tags = owned_tags(session, user_id, request.tag_ids, "tagIds")
     enrich = request.enrich if "enrich" in request.model_fields_set else _wants_suggestions(session, user_id)
     item = _new_item(user_id, raw_text, enrich=enrich)
     _insert(session, item)
@@ -248,7 +248,7 @@ def _remember(session: Session, user_id: str, key: str, item_id: str) -> None:
 
 def _not_blank(field: str, value: str) -> str:
     if is_blank(value):
-        raise InvalidInput(f"{field} must not be blank.", {"field": field})
+        raise InvalidInput(f"{field} must not be blank.", {"field": field, "rule": "blank"})
     return value.strip()
 
 

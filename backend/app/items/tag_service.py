@@ -55,7 +55,7 @@ def list_tags(
 def create_tag(session: Session, user_id: str, request: TagCreate) -> tuple[TagOut, bool]:
     """The tag of this name, and whether it was made or revived just now; a live one stays as it is."""
     lock_vocabulary(session, user_id, alone=True)
-    name, now = clean_name(request.name), utc_now()
+    name, now = clean_name(request.name, "name"), utc_now()
     known = session.scalar(select(Tag).where(Tag.user_id == user_id, Tag.name_key == name_key(name)))
     if known is not None and known.deleted_at is None:
         return _present(session, user_id, known.id), False
@@ -75,7 +75,7 @@ def change_tag(session: Session, user_id: str, tag_id: str, patch: TagPatch) -> 
         raise NotFound("There is no tag with this id.")
     before = (tag.name, tag.color)
     if patch.name is not None:
-        _rename(session, tag, clean_name(patch.name))
+        _rename(session, tag, clean_name(patch.name, "name"))
     if "color" in patch.model_fields_set:
         tag.color = patch.color
     if (tag.name, tag.color) != before:
@@ -110,9 +110,9 @@ def merge_tags(session: Session, user_id: str, source_ids: Sequence[str], target
     }
     target = tags.pop(target_id, None)
     if target is None or target.deleted_at is not None:
-        raise InvalidInput("The target tag's id is unknown.", {"field": "targetTagId"})
+        raise InvalidInput("The target tag's id is unknown.", {"field": "targetTagId", "rule": "unknown"})
     if len(tags) != len(wanted):
-        raise InvalidInput("A tag id is unknown.", {"field": "sourceTagIds"})
+        raise InvalidInput("A tag id is unknown.", {"field": "sourceTagIds", "rule": "unknown"})
     sources = [tag for tag in tags.values() if tag.deleted_at is None]
     if sources:
         ids, names = [tag.id for tag in sources], sorted(tag.name for tag in sources)

@@ -38,11 +38,11 @@ def single_spaced(name: str) -> str:
     return " ".join(name.split())
 
 
-def clean_name(name: str) -> str:
-    """The name with single spaces. Raises InvalidInput when nothing is left."""
+def clean_name(name: str, field: str) -> str:
+    """The name with single spaces. Raises InvalidInput, for this field of the request, when nothing is left."""
     cleaned = single_spaced(name)
     if is_blank(cleaned):
-        raise InvalidInput("A tag's name must not be blank.", {"field": "tags"})
+        raise InvalidInput("A tag's name must not be blank.", {"field": field, "rule": "blank"})
     return cleaned
 
 
@@ -57,7 +57,7 @@ def lock_vocabulary(session: Session, user_id: str, *, alone: bool) -> None:
         session.execute(select(lock(_VOCABULARY_LOCKS, func.hashtext(user_id))))
 
 
-def owned_tags(session: Session, user_id: str, tag_ids: Sequence[str]) -> list[Tag]:
+def owned_tags(session: Session, user_id: str, tag_ids: Sequence[str], field: str) -> list[Tag]:
     """The live tags with these ids. Raises InvalidInput when one is unknown or another person's."""
     wanted = set(tag_ids)
     if not wanted:
@@ -66,7 +66,7 @@ def owned_tags(session: Session, user_id: str, tag_ids: Sequence[str]) -> list[T
     query = select(Tag).where(Tag.user_id == user_id, Tag.id.in_(wanted), Tag.deleted_at.is_(None))
     found = list(session.scalars(query))
     if len(found) != len(wanted):
-        raise InvalidInput("A tag id is unknown.", {"field": "tagIds"})
+        raise InvalidInput("A tag id is unknown.", {"field": field, "rule": "unknown"})
     return found
 
 
@@ -125,12 +125,15 @@ def apply_tags(session: Session, item: Item, patch: ItemPatch) -> tuple[list[str
     carried = _carried_names(item, [tag.name for tag in links])
     before = sorted(carried.values())
     by_id = {entry["id"]: entry["name"] for entry in item.suggestions}
-    accepted = _keyed(_names_of(by_id, patch.accepted_suggestion_ids))
-    rejected = _keyed(_names_of(by_id, patch.rejected_suggestion_ids))
-    added = {tag.name_key: tag.name for tag in owned_tags(session, item.user_id, patch.added_tag_ids)}
+    accepted = _keyed(_names_of(by_id, patch.accepted_suggestion_ids, "acceptedSuggestionIds"))
+    rejected = _keyed(_names_of(by_id, patch.rejected_suggestion_ids, "rejectedSuggestionIds"))
+    added_tags = owned_tags(session, item.user_id, patch.added_tag_ids, "addedTagIds")
+    added = {tag.name_key: tag.name for tag in added_tags}
     if patch.tags is not None:
-        carried = _keyed(clean_name(name) for name in patch.tags)
-    final = {key: name for key, name in (carried | accepted | added).items() if key not in rejected}
+        carried = _keyed(clean_name(name, "tags") for name in patch.tags)
+    final = {key: name for key, name in (accepted | carried | added).items() if key not in rejected}
+    if patch.tags is not None:
+        final |= _known_spellings(session, item.user_id, final)
     decided = patch.tags is not None or item.status == ItemStatus.ARCHIVED
     _store(session, item, final, accepted | added, decided=decided)
     return before, sorted(final.values())
@@ -146,12 +149,18 @@ def _store(session: Session, item: Item, final: dict[str, str], accepted: dict[s
             status = SuggestionStatus.REJECTED
         elif decided or key in accepted:
             status = SuggestionStatus.ACCEPTED
-        suggestions.append({**entry, "status": status})
+        suggestions.append({**entry, "name": final.get(key, entry["name"]), "status": status})
     suggested = {name_key(entry["name"]) for entry in suggestions}
     item.suggestions = suggestions
     archived = item.status == ItemStatus.ARCHIVED
     names = [name for key, name in final.items() if archived or key not in suggested]
     link_tags(session, item.id, ensure_tags(session, item.user_id, names))
+
+
+def _known_spellings(session: Session, user_id: str, keys: Iterable[str]) -> dict[str, str]:
+    """The vocabulary's own, of deleted tags too: `ensure_tags` would revive them as they were."""
+    query = select(Tag.name_key, Tag.name).where(Tag.user_id == user_id, Tag.name_key.in_(list(keys)))
+    return {row.name_key: row.name for row in session.execute(query)}
 
 
 def _carried_names(item: Item, linked: Sequence[str]) -> dict[str, str]:
@@ -183,11 +192,11 @@ def reopen_suggestions(session: Session, item: Item) -> None:
     link_tags(session, item.id, list(links.values()))
 
 
-def _names_of(by_id: dict[str, str], ids: Sequence[str]) -> list[str]:
+def _names_of(by_id: dict[str, str], ids: Sequence[str], field: str) -> list[str]:
     try:
         return [by_id[suggestion_id] for suggestion_id in ids]
     except KeyError:
-        raise InvalidInput("A suggestion id is unknown.", {"field": "suggestionIds"}) from None
+        raise InvalidInput("A suggestion id is unknown.", {"field": field, "rule": "unknown"}) from None
 
 
 def _keyed(names: Iterable[str]) -> dict[str, str]:
