@@ -158,9 +158,14 @@ class Database:
         and ServiceUnavailable when the database cannot be used; `work` must be safe to run again by the caller.
         """
         if self._writer is not None:
-            result, news = await self._guard(self._writer.run(lambda session: (work(session), news_of(session))))
+            writing = self._writer.run(lambda session: (work(session), news_of(session)))
         else:
-            result, news = await self._guard(self._write_postgres(work))
+            writing = self._write_postgres(work)
+        return await self._guard(self._announced(writing))
+
+    async def _announced(self, writing: Coroutine[Any, Any, tuple[T, News]]) -> T:
+        """Within the guard: what was committed is announced though its caller has gone meanwhile."""
+        result, news = await writing
         if news:
             self.noticeboard.publish(news)
         return result

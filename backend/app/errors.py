@@ -21,7 +21,7 @@
         ├── LLMInvalidAnswer          LLM_VALIDATION_ERROR
         └── LLMApiError               LLM_API_ERROR
             ├── LLMUnreachable        LLM_API_ERROR, transient: 5xx, connection, 408
-            ├── LLMRateLimited        LLM_RATE_LIMITED, the whole provider waits
+            ├── LLMRateLimited        LLM_RATE_LIMITED; with a time named, the whole provider waits
             ├── LLMAuthRefused        LLM_AUTH, the whole provider waits
             ├── LLMContextTooLong     LLM_CONTEXT_TOO_LONG
             ├── LLMContentRefused     LLM_CONTENT_REFUSED
@@ -150,6 +150,7 @@ class LLMError(LiteVaultError):
     """A model call failed. `family` is one of the three codes that existing clients know.
 
     `max_attempts` bounds the attempts on one row below the worker's own limit, where each may cost money.
+    `closed_gate`: the call that met it closed its provider to all others.
     """
 
     code = "LLM_API_ERROR"
@@ -173,6 +174,7 @@ class LLMError(LiteVaultError):
         self.retry_after_seconds = retry_after_seconds
         if remedy is not None:
             self.remedy = remedy
+        self.closed_gate = False
 
     def explain(self) -> str:
         """One sentence for a person: ours alone, with the HTTP status as the only fact from outside."""

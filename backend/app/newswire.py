@@ -18,6 +18,7 @@ log = structlog.get_logger()
 _FILE_SECONDS = 0.025
 _PING_SECONDS = 5.0
 _RECONNECT_SECONDS = 1.0
+_OF_THE_ENGINE_ALONE = ("prepared_statement_cache_size", "prepared_statement_name_func", "async_creator_fn")
 
 
 class Newswire:
@@ -74,6 +75,8 @@ class Newswire:
         url = self._database.url
         # As the engine connects: in a URL of its own asyncpg takes the engine's options for settings of the server.
         _, options = url.get_dialect()().create_connect_args(url)
+        for name in _OF_THE_ENGINE_ALONE:
+            options.pop(name, None)
         connection = await asyncpg.connect(**{**options, "timeout": 10, "command_timeout": 10})
         try:
             await connection.add_listener(CHANNEL, self._hear)

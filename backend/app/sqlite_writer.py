@@ -53,6 +53,8 @@ class SqliteWriter:
 
     async def run(self, work: Callable[[Session], T]) -> T:
         """The result of `work` after its commit. Cancelling the caller does not undo the work."""
+        if self._thread is None:
+            raise OSError("the database is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.put(_Work(work, future))
         return await future

@@ -104,7 +104,7 @@ def test_a_postgres_that_is_away_at_the_start_ends_the_server(tmp_path: Path) ->
 
 
 def test_a_folder_that_cannot_be_made_ends_the_server(tmp_path: Path) -> None:
-    assert_refuses_to_start("sqlite+aiosqlite:////proc/no/litevault.db", tmp_path, "cannot make /proc/no")
+    assert_refuses_to_start("sqlite+aiosqlite:////proc/no/litevault.db", tmp_path, "/proc/no cannot be made")
 
 
 @pytest.fixture

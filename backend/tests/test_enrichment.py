@@ -342,3 +342,8 @@ def test_the_most_hopeful_fault_is_the_one_of_the_plan(
 ) -> None:
     fault = most_hopeful(faults)
     assert (type(fault), fault.remedy) == (kind, remedy)
+
+
+def test_a_tag_that_grows_too_long_in_lower_case_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        EnrichmentSchema(title="t", summary="s", tags=["\u0130" * 50, "b", "c"], source_type=SourceType.NOTE)

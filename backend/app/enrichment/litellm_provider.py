@@ -112,6 +112,7 @@ class LiteLLMProvider:
         has_closed = self._gate.report_fault(admission, fault)
         if is_provider_wide(fault):
             fault.remedy = Remedy.FAIL if has_closed and isinstance(fault, LLMAuthRefused) else Remedy.WAIT
+            fault.closed_gate = has_closed
             fault.retry_after_seconds = self._gate.seconds_until_open(admission.provider)
 
 

@@ -40,6 +40,8 @@ class EnrichmentSchema(BaseModel):
     @classmethod
     def _normalised(cls, tags: list[str]) -> list[str]:
         distinct = list(dict.fromkeys(" ".join(tag.lower().split()) for tag in tags))
+        if any(len(tag) > TAG_MAX_CHARS for tag in distinct):  # some letters are two in lower case
+            raise ValueError(f"must hold tags of at most {TAG_MAX_CHARS} characters")
         if not TAGS_MIN <= len(distinct) <= TAGS_MAX:
             raise ValueError(f"must hold {TAGS_MIN} to {TAGS_MAX} distinct tags")
         return distinct

@@ -64,6 +64,7 @@ class JobRecorder:
         settled, self._unwritten = self._unwritten, []
         await self._books.open(self._account, attempt, settled)
         if not self._may_spend():
+            attempt.settle(AttemptOutcome.UNUSED, usage=NOTHING)
             raise LeaseLost
         return attempt
 

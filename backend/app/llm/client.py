@@ -219,11 +219,12 @@ class _Engine:
         try:
             async with asyncio.timeout(request.timeout_seconds):
                 answer = await self._ask(plan, request)
+            # Inside: what this check refuses is an invalid answer too, and its error quotes the answer.
+            return request.response_model.model_validate(answer.model_dump())
         except TimeoutError:
             return LLMTimeout()
         except Exception as error:  # noqa: BLE001 - instructor wraps what it meets; the fault is in the run
             return run.fault or _fault_in_answer(error, has_answer=run.has_answer)
-        return request.response_model.model_validate(answer.model_dump())
 
     async def _ask(self, plan: _Plan, request: Extraction[Answer]) -> BaseModel:
         options = dict(plan.options)

@@ -7,6 +7,8 @@ import orjson
 from app.llm.attempts import Usage
 from app.llm.extraction import ModelFacts
 
+_MORE_THAN_ANY_MODEL = 2**31
+
 
 def is_refused(response: Any) -> bool:  # noqa: ANN401 - litellm's ModelResponse
     if not response.choices:
@@ -25,8 +27,15 @@ def usage_of(response: Any, facts: ModelFacts) -> Usage:  # noqa: ANN401 - litel
     return usage_at(facts, asked, answered)
 
 
-def usage_at(facts: ModelFacts, input_tokens: int | None, output_tokens: int | None) -> Usage:
-    return Usage(input_tokens, output_tokens, facts.input_price_usd, facts.output_price_usd)
+def usage_at(facts: ModelFacts, input_tokens: object, output_tokens: object) -> Usage:
+    return Usage(_count(input_tokens), _count(output_tokens), facts.input_price_usd, facts.output_price_usd)
+
+
+def _count(tokens: object) -> int | None:
+    """A number that can be one; what a vendor makes up besides is unknown, and must not break the books."""
+    if not isinstance(tokens, int) or isinstance(tokens, bool):
+        return None
+    return tokens if 0 <= tokens < _MORE_THAN_ANY_MODEL else None
 
 
 def json_of(response: Any) -> object:  # noqa: ANN401 - httpx.Response

@@ -67,13 +67,18 @@ class Crew:
             if await self._get_ready():
                 self._state = CrewState.WORKING
                 log.info("worker.started", lanes=[lane.name for lane in self._lanes])
-                await asyncio.gather(*(worker.run() for worker in self.workers))
+                # Together: when one dies, the others end too before the lock is given up.
+                async with asyncio.TaskGroup() as group:
+                    for worker in self.workers:
+                        group.create_task(worker.run())
             self._state = CrewState.STOPPED
         finally:
-            for lane in self._lanes:
-                await lane.close()
-            if self._lock is not None:
-                self._lock.release()
+            try:
+                for lane in self._lanes:
+                    await lane.close()
+            finally:
+                if self._lock is not None:
+                    self._lock.release()
 
     async def _get_ready(self) -> bool:
         """False when we were stopped before it came to working."""

@@ -28,10 +28,11 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
-    """The row goes back to the queue, at once or after a delay."""
+    """The row goes back to the queue, at once or after a delay; `to_tail` behind all that wait."""
 
     delay_seconds: float | None
     attempt_returned: bool
+    to_tail: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,7 @@ def _end(session: Session, lane: Lane, plan: Plan) -> tuple[list[Ended], list[Wo
                 ending.work,
                 delay_seconds=ending.outcome.delay_seconds,
                 attempt_returned=ending.outcome.attempt_returned,
+                to_tail=ending.outcome.to_tail,
             )
     books.settle(session, [attempt for ending in endings for attempt in ending.attempts])
     if ended:

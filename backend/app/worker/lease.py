@@ -112,11 +112,22 @@ def finish_all(session: Session, work: WorkTable, results: Sequence[Mapping[str,
 
 
 def give_back(
-    session: Session, work: WorkTable, held: Work, *, delay_seconds: float | None, attempt_returned: bool
+    session: Session,
+    work: WorkTable,
+    held: Work,
+    *,
+    delay_seconds: float | None,
+    attempt_returned: bool,
+    to_tail: bool = False,
 ) -> bool:
     """Defer the row by `delay_seconds`, or release it at once; false when it was no longer ours."""
     sql = statements_of(session, work)
-    fence = {"id": held.id, "claim_seq": held.claim_seq, "attempts_returned": int(attempt_returned)}
+    fence = {
+        "id": held.id,
+        "claim_seq": held.claim_seq,
+        "attempts_returned": int(attempt_returned),
+        "to_tail": int(to_tail),
+    }
     return session.execute(sql.give_back, {**fence, **sql.later(delay_seconds)}).first() is not None
 
 

@@ -108,6 +108,7 @@ class Worker:
                 beats.cancel()
         finally:
             unsubscribe()
+            await self._release_all()  # of a worker that died: its calls must not go on when another takes its rows
 
     async def _cycle_until_done(self) -> None:
         while not self._is_done():
@@ -149,6 +150,9 @@ class Worker:
         began = clock.local_seconds()
         plan = Plan(self._owner, self._settings.lease_seconds, endings, want, sweep)
         try:
+            if sweep and self._may_have_lost_leases():
+                # Or the sweep would take back our own rows, whose calls go on: after an outage, or a stopped process.
+                await self._beat()
             async with self._turn:
                 cycle = await self._write(plan)
         except ServiceUnavailable as error:
@@ -161,6 +165,10 @@ class Worker:
         for work in cycle.claimed:
             self._start(work, ends, cycle.booked.get(work.id))
         return cycle
+
+    def _may_have_lost_leases(self) -> bool:
+        now = clock.local_seconds()
+        return any(job.lease_ends <= now < job.overdue_at and not job.task.done() for job in self._jobs.values())
 
     def _want(self, free: int) -> int:
         return 0 if self._stopping else max(0, self._lane.allowance(free))
@@ -229,7 +237,7 @@ class Worker:
             log.error("item.failed", code=error.code, http_status=error.http_status)
             return Settled(self._lane.failure(error))
         log.warning("item.deferred", code=error.code, http_status=error.http_status, seconds=decision.delay_seconds)
-        return GivenBack(decision.delay_seconds, decision.attempt_returned)
+        return GivenBack(decision.delay_seconds, decision.attempt_returned, to_tail=decision.to_tail)
 
     def _job_done(self, job: _Job, task: asyncio.Task[Outcome]) -> None:
         outcome: Outcome
@@ -249,7 +257,8 @@ class Worker:
         if news.stopped:
             for (item_id, _), job in self._jobs.items():
                 if item_id in news.stopped:
-                    job.cancel(Dropped())
+                    # News are a hint: should the row still be ours, it goes back; else the fence drops this.
+                    job.cancel(GivenBack(None, attempt_returned=True))
 
     def _patience(self) -> float:
         """How long to wait for a wake-up: until something is known to become due, and never longer than the poll."""

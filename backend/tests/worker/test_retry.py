@@ -29,6 +29,13 @@ def test_the_table(error: LLMError, attempt: int, decision: Fail | Defer) -> Non
     assert decide(error, attempt=attempt, policy=POLICY, luck=1) == decision
 
 
+def test_whoever_closed_the_provider_does_not_go_free() -> None:
+    error = LLMRateLimited(retry_after_seconds=33, remedy=Remedy.WAIT)
+    error.closed_gate = True
+    assert decide(error, attempt=2, policy=POLICY, luck=1) == Defer(33, attempt_returned=False, to_tail=True)
+    assert decide(error, attempt=3, policy=POLICY, luck=1) == Fail()
+
+
 @given(st.sampled_from(sorted(llm_errors())), st.integers(1, 10_000), st.floats(0, 1))
 def test_a_backoff_never_passes_its_bound_and_a_row_never_its_attempts(code: str, attempt: int, luck: float) -> None:
     decision = decide(llm_errors()[code](), attempt=attempt, policy=POLICY, luck=luck)

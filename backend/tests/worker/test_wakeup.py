@@ -64,6 +64,17 @@ async def test_a_lease_that_runs_out_elsewhere_is_noticed_without_a_poll(vault: 
     gate.open.set()
 
 
+async def test_what_was_committed_is_announced_though_its_caller_has_gone(vault: Vault) -> None:
+    heard: list[News] = []
+    vault.database.noticeboard.subscribe(heard.append)
+    await vault.identity.user_id_of("ann")
+    posting = asyncio.create_task(vault.post())
+    await asyncio.tasks.sleep(0)
+    posting.cancel()
+    await until(lambda: any(news.ready for news in heard))
+    assert posting.cancelled()
+
+
 def test_news_survive_the_wire() -> None:
     news = News(ready=True, users={"a"}, stopped={"b"})
     assert News.decode(news.encode("me")) == ("me", news)

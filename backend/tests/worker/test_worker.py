@@ -5,7 +5,6 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.errors import (
-    LeaseLost,
     LLMApiError,
     LLMAuthRefused,
     LLMContentRefused,
@@ -225,64 +224,6 @@ async def test_a_bad_result_fails_its_own_row_and_leaves_its_neighbours_alone(va
     assert (await vault.status(bad), await vault.status(good)) == (ItemStatus.FAILED, ItemStatus.READY_TO_CONFIRM)
 
 
-async def test_a_stop_lets_what_is_in_flight_end(vault: Vault, running: Running) -> None:
-    gate = Gate()
-    vault.provider.behaviours = [gate]
-    worker = running()
-    item_id = await vault.post()
-    await gate.reached.wait()
-    worker.stop()
-    later = await vault.post("posted after the stop")
-    gate.open.set()
-    await until(lambda: not worker.in_flight)
-    assert await vault.status(item_id) == ItemStatus.READY_TO_CONFIRM
-    assert (await vault.item(later)).attempt == 0
-
-
-async def test_what_outlasts_the_drain_goes_back_to_the_queue_with_its_attempt(vault: Vault, running: Running) -> None:
-    gate = Gate()
-    vault.provider.behaviours = [gate]
-    worker = running(drain_seconds=0)
-    item_id = await vault.post()
-    await gate.reached.wait()
-    worker.stop()
-    await until(lambda: not worker.in_flight)
-    item = await vault.item(item_id)
-    assert (item.status, item.attempt, item.lease_owner) == (ItemStatus.ENRICHING, 0, None)
-    assert await vault.outcomes(item_id) == ["CANCELLED"]
-
-
-async def test_the_beat_extends_leases_and_cancels_what_was_lost(vault: Vault, running: Running) -> None:
-    kept, lost = Gate(), Gate()
-    vault.provider.behaviours = [kept, lost]
-    worker = running()
-    first = await vault.post("kept")
-    await kept.reached.wait()
-    second = await vault.post("lost")
-    await lost.reached.wait()
-    before = (await vault.item(first)).lease_until
-    await vault.set(second, status="DISCARDED", claim_seq=99, lease_owner=None, lease_until=None)
-    await worker._beat()
-    await until(lambda: worker.in_flight <= 1)
-    renewed = (await vault.item(first)).lease_until
-    assert renewed is not None
-    assert before is not None
-    assert renewed > before
-    assert await vault.outcomes(second) == ["CANCELLED"]
-    kept.open.set()
-
-
-async def test_a_paused_worker_spends_nothing_after_its_lease_ran_out(vault: Vault) -> None:
-    item_id = await vault.post()
-    worker = vault.worker(lease_seconds=0.000001)
-    await worker._cycle()
-    await until(lambda: worker._endings)
-    worker.stop()
-    await worker._cycle()
-    assert vault.provider.calls == []
-    assert await vault.outcomes(item_id) == ["UNUSED"]
-
-
 async def test_a_database_fault_at_the_opening_costs_the_item_nothing(vault: Vault) -> None:
     item_id = await vault.post()
     vault.provider.behaviours = [ServiceUnavailable()]
@@ -290,25 +231,6 @@ async def test_a_database_fault_at_the_opening_costs_the_item_nothing(vault: Vau
     await worker.run_once()
     assert await vault.status(item_id) == ItemStatus.ENRICHING
     assert (await vault.item(item_id)).attempt == 0
-
-
-async def test_a_lease_lost_before_the_call_ends_the_run_without_a_write(vault: Vault) -> None:
-    item_id = await vault.post()
-    vault.provider.behaviours = [LeaseLost()]
-    worker = vault.worker()
-    await worker.run_once()
-    assert await vault.actions(item_id) == ["create"]
-
-
-async def test_a_call_past_the_lanes_deadline_is_a_timeout(vault: Vault) -> None:
-    item_id = await vault.post()
-    lane = vault.lane()
-    lane.deadline_seconds = 0.01
-    vault.provider.behaviours = [Gate(), Gate()]
-    worker = vault.worker()
-    worker._lane = lane
-    await worker.run_once()
-    assert ((await vault.item(item_id)).enrichment_error or "").startswith("LLM_TIMEOUT")
 
 
 async def test_a_result_of_another_text_than_the_rows_is_never_applied(vault: Vault, running: Running) -> None:
@@ -325,25 +247,30 @@ async def test_a_result_of_another_text_than_the_rows_is_never_applied(vault: Va
     assert worker.counts["late"] == 1
 
 
+async def test_an_item_that_closes_the_provider_each_time_waits_behind_all_others_and_fails_in_the_end(
+    vault: Vault,
+) -> None:
+    """A text too large for the provider's limit a minute is answered with 429 for ever."""
+    bad = await vault.post("bad")
+    good = await vault.post("good")
+    for _ in range(3):
+        fault = LLMRateLimited(retry_after_seconds=FOREVER, remedy=Remedy.WAIT)
+        fault.closed_gate = True
+        vault.provider.faults["bad"] = fault
+        await vault.worker().run_once()
+        if await vault.status(bad) == ItemStatus.ENRICHING:
+            await vault.make_due(bad)
+    assert await vault.status(good) == ItemStatus.READY_TO_CONFIRM
+    assert ((await vault.item(bad)).enrichment_error or "").startswith("LLM_RATE_LIMITED")
+    assert vault.provider.calls.count("bad") == 3
+
+
 async def test_many_items_are_worked_side_by_side_and_each_ends_once(vault: Vault, running: Running) -> None:
     ids = [await vault.post(f"note {n}") for n in range(60)]
     worker = running()
     await until(lambda: worker.counts["READY_TO_CONFIRM"] == 60)
     assert sorted(vault.provider.calls) == sorted(f"note {n}" for n in range(60))
     assert [await vault.outcomes(item_id) for item_id in ids] == [["OK"]] * 60
-
-
-async def test_a_second_signal_cuts_the_drain_short(vault: Vault, running: Running) -> None:
-    gate = Gate()
-    vault.provider.behaviours = [gate]
-    worker = running(drain_seconds=FOREVER)
-    item_id = await vault.post()
-    await gate.reached.wait()
-    worker.stop()
-    assert worker.in_flight == 1
-    worker.stop(at_once=True)
-    await until(lambda: not worker.in_flight)
-    assert await vault.status(item_id) == ItemStatus.ENRICHING
 
 
 async def test_what_escapes_every_handler_still_ends_its_item(vault: Vault) -> None:
@@ -354,19 +281,6 @@ async def test_what_escapes_every_handler_still_ends_its_item(vault: Vault) -> N
     vault.provider.behaviours = [EscapesError()]
     await vault.worker().run_once()
     assert await vault.status(item_id) == ItemStatus.FAILED
-
-
-async def test_a_call_that_will_not_end_is_no_longer_kept_alive_by_the_beat(vault: Vault, running: Running) -> None:
-    gate = Gate()
-    vault.provider.behaviours = [gate]
-    worker = running()
-    item_id = await vault.post()
-    await gate.reached.wait()
-    before = (await vault.item(item_id)).lease_until
-    next(iter(worker._jobs.values())).overdue_at = 0
-    await worker._beat()
-    assert (await vault.item(item_id)).lease_until == before
-    gate.open.set()
 
 
 def _refuse_unknown_sources(session: Session) -> None:

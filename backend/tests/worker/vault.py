@@ -14,6 +14,7 @@ from app.config import LLMSettings
 from app.database import Database
 from app.enrichment.lane import EnrichmentLane
 from app.enrichment.schemas import EnrichmentResult, EnrichmentSchema
+from app.errors import LLMError
 from app.items import service
 from app.items.item import SourceType
 from app.items.item_model import Item, ItemEvent
@@ -46,6 +47,7 @@ class ScriptedProvider:
         self.opens_in = 0.0
         self.content = CONTENT
         self.contents: dict[str, EnrichmentSchema] = {}
+        self.faults: dict[str, LLMError] = {}
 
     async def start(self) -> None:
         """Nothing to get ready."""
@@ -68,7 +70,7 @@ class ScriptedProvider:
         self.calls.append(text)
         self.called.set()
         try:
-            await self._behave()
+            await self._behave(text)
             outcome = AttemptOutcome.OK
         except Exception:
             outcome = AttemptOutcome.ERROR
@@ -80,7 +82,9 @@ class ScriptedProvider:
             self.contents.get(text, self.content), provider="scripted", model="one", prompt_version="test/1"
         )
 
-    async def _behave(self) -> None:
+    async def _behave(self, text: str) -> None:
+        if text in self.faults:
+            raise self.faults[text]
         behaviour = self.behaviours.pop(0) if self.behaviours else None
         if isinstance(behaviour, BaseException):
             raise behaviour

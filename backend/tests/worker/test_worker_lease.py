@@ -1,0 +1,126 @@
+"""How a worker holds its rows and lets them go: leases, beats, deadlines and stopping."""
+
+from app.errors import LeaseLost
+from app.items.item import ItemStatus
+from tests.worker.vault import Gate, Running, Vault, until
+
+FOREVER = 60
+
+
+async def test_a_stop_lets_what_is_in_flight_end(vault: Vault, running: Running) -> None:
+    gate = Gate()
+    vault.provider.behaviours = [gate]
+    worker = running()
+    item_id = await vault.post()
+    await gate.reached.wait()
+    worker.stop()
+    later = await vault.post("posted after the stop")
+    gate.open.set()
+    await until(lambda: not worker.in_flight)
+    assert await vault.status(item_id) == ItemStatus.READY_TO_CONFIRM
+    assert (await vault.item(later)).attempt == 0
+
+
+async def test_what_outlasts_the_drain_goes_back_to_the_queue_with_its_attempt(vault: Vault, running: Running) -> None:
+    gate = Gate()
+    vault.provider.behaviours = [gate]
+    worker = running(drain_seconds=0)
+    item_id = await vault.post()
+    await gate.reached.wait()
+    worker.stop()
+    await until(lambda: not worker.in_flight)
+    item = await vault.item(item_id)
+    assert (item.status, item.attempt, item.lease_owner) == (ItemStatus.ENRICHING, 0, None)
+    assert await vault.outcomes(item_id) == ["CANCELLED"]
+
+
+async def test_the_beat_extends_leases_and_cancels_what_was_lost(vault: Vault, running: Running) -> None:
+    kept, lost = Gate(), Gate()
+    vault.provider.behaviours = [kept, lost]
+    worker = running()
+    first = await vault.post("kept")
+    await kept.reached.wait()
+    second = await vault.post("lost")
+    await lost.reached.wait()
+    before = (await vault.item(first)).lease_until
+    await vault.set(second, status="DISCARDED", claim_seq=99, lease_owner=None, lease_until=None)
+    await worker._beat()
+    await until(lambda: worker.in_flight <= 1)
+    renewed = (await vault.item(first)).lease_until
+    assert renewed is not None
+    assert before is not None
+    assert renewed > before
+    assert await vault.outcomes(second) == ["CANCELLED"]
+    kept.open.set()
+
+
+async def test_a_paused_worker_spends_nothing_after_its_lease_ran_out(vault: Vault) -> None:
+    item_id = await vault.post()
+    worker = vault.worker(lease_seconds=0.000001)
+    await worker._cycle()
+    await until(lambda: worker._endings)
+    worker.stop()
+    await worker._cycle()
+    assert vault.provider.calls == []
+    assert await vault.outcomes(item_id) == ["UNUSED"]
+
+
+async def test_a_lease_lost_before_the_call_ends_the_run_without_a_write(vault: Vault) -> None:
+    item_id = await vault.post()
+    vault.provider.behaviours = [LeaseLost()]
+    worker = vault.worker()
+    await worker.run_once()
+    assert await vault.actions(item_id) == ["create"]
+
+
+async def test_a_call_past_the_lanes_deadline_is_a_timeout(vault: Vault) -> None:
+    item_id = await vault.post()
+    lane = vault.lane()
+    lane.deadline_seconds = 0.01
+    vault.provider.behaviours = [Gate(), Gate()]
+    worker = vault.worker()
+    worker._lane = lane
+    await worker.run_once()
+    assert ((await vault.item(item_id)).enrichment_error or "").startswith("LLM_TIMEOUT")
+
+
+async def test_a_worker_that_was_away_for_longer_than_its_lease_keeps_the_rows_it_still_works_on(vault: Vault) -> None:
+    gate = Gate()
+    vault.provider.behaviours = [gate]
+    item_id = await vault.post()
+    worker = vault.worker()
+    await worker._cycle()
+    await gate.reached.wait()
+    await vault.expire_lease(item_id)
+    next(iter(worker._jobs.values())).lease_ends = 0
+    await worker._cycle()
+    gate.open.set()
+    await worker.run_once()
+    assert (await vault.item(item_id)).deaths == 0
+    assert await vault.outcomes(item_id) == ["OK"]
+
+
+async def test_a_second_signal_cuts_the_drain_short(vault: Vault, running: Running) -> None:
+    gate = Gate()
+    vault.provider.behaviours = [gate]
+    worker = running(drain_seconds=FOREVER)
+    item_id = await vault.post()
+    await gate.reached.wait()
+    worker.stop()
+    assert worker.in_flight == 1
+    worker.stop(at_once=True)
+    await until(lambda: not worker.in_flight)
+    assert await vault.status(item_id) == ItemStatus.ENRICHING
+
+
+async def test_a_call_that_will_not_end_is_no_longer_kept_alive_by_the_beat(vault: Vault, running: Running) -> None:
+    gate = Gate()
+    vault.provider.behaviours = [gate]
+    worker = running()
+    item_id = await vault.post()
+    await gate.reached.wait()
+    before = (await vault.item(item_id)).lease_until
+    next(iter(worker._jobs.values())).overdue_at = 0
+    await worker._beat()
+    assert (await vault.item(item_id)).lease_until == before
+    gate.open.set()
