@@ -1,10 +1,13 @@
 """The vault and its peers as processes of their own: started, watched through /proc, ended by their id."""
 
 import asyncio
+import atexit
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,8 +18,10 @@ from tests.postgres_cluster import find_free_port
 
 _ROOT = Path(__file__).resolve().parents[1]
 _BACKEND = _ROOT / "backend"
+_MODULES = Path(tempfile.gettempdir()) / f"litevault-bench-modules-{os.getpid()}"
 _START_SECONDS = 60
 _STOP_SECONDS = 30
+atexit.register(shutil.rmtree, _MODULES, ignore_errors=True)
 
 
 class Child:
@@ -27,6 +32,9 @@ class Child:
         self.spawned_at = time.perf_counter()
         known = {name: value for name, value in os.environ.items() if not name.startswith("LITEVAULT_")}
         known["PYTHONPATH"] = os.pathsep.join([str(_BACKEND), str(_ROOT)])
+        # As on a machine where it was started before, whatever this one's rule about compiled modules is.
+        known.pop("PYTHONDONTWRITEBYTECODE", None)
+        known["PYTHONPYCACHEPREFIX"] = str(_MODULES)
         with log.open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output, env={**known, **environment})
 
