@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, func, or_, select
+from sqlalchemy import BindParameter, Row, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.errors import LLMError, llm_errors
@@ -17,6 +17,30 @@ from app.llm.attempts import AttemptOutcome
 
 _ERRORS = llm_errors()
 _MADE = or_(LLMAttempt.outcome.is_(None), LLMAttempt.outcome != AttemptOutcome.UNUSED)
+_IDS: BindParameter[str] = bindparam("ids", expanding=True)
+# Made once: clients poll every two seconds, and to build these anew took longer than to run them.
+_LINKS = (
+    select(ItemTag.item_id, Tag)
+    .join(Tag, Tag.id == ItemTag.tag_id)
+    .where(ItemTag.item_id.in_(_IDS), Tag.deleted_at.is_(None))
+)
+_VOCABULARY = select(Tag).where(
+    Tag.user_id == bindparam("user_id"), Tag.name_key.in_(bindparam("keys", expanding=True)), Tag.deleted_at.is_(None)
+)
+_SPENT = (
+    select(
+        LLMAttempt.item_id,
+        func.count().label("calls"),
+        func.count(LLMAttempt.input_tokens).label("inputs_known"),
+        func.sum(LLMAttempt.input_tokens).label("input_tokens"),
+        func.count(LLMAttempt.output_tokens).label("outputs_known"),
+        func.sum(LLMAttempt.output_tokens).label("output_tokens"),
+        func.count(LLMAttempt.cost_usd).label("costs_known"),
+        func.sum(LLMAttempt.cost_usd).label("cost_usd"),
+    )
+    .where(LLMAttempt.item_id.in_(_IDS), _MADE)
+    .group_by(LLMAttempt.item_id)
+)
 _Row = Row[*tuple[Any, ...]]
 
 
@@ -38,8 +62,7 @@ def present_new(item: Item, tags: Sequence[Tag]) -> ItemOut:
 
 def _links(session: Session, ids: Sequence[str]) -> dict[str, list[Tag]]:
     linked: dict[str, list[Tag]] = defaultdict(list)
-    query = select(ItemTag.item_id, Tag).join(Tag, Tag.id == ItemTag.tag_id)
-    for item_id, tag in session.execute(query.where(ItemTag.item_id.in_(ids), Tag.deleted_at.is_(None))):
+    for item_id, tag in session.execute(_LINKS, {"ids": ids}):
         linked[item_id].append(tag)
     return linked
 
@@ -47,24 +70,12 @@ def _links(session: Session, ids: Sequence[str]) -> dict[str, list[Tag]]:
 def _vocabulary(session: Session, user_id: str, keys: set[str]) -> dict[str, Tag]:
     if not keys:
         return {}
-    query = select(Tag).where(Tag.user_id == user_id, Tag.name_key.in_(keys), Tag.deleted_at.is_(None))
-    return {tag.name_key: tag for tag in session.scalars(query)}
+    return {tag.name_key: tag for tag in session.scalars(_VOCABULARY, {"user_id": user_id, "keys": list(keys)})}
 
 
 def _spent(session: Session, ids: Sequence[str]) -> dict[str, _Row]:
     """Per item: how many upstream calls, and for each sum how many of them it knows."""
-    query = select(
-        LLMAttempt.item_id,
-        func.count().label("calls"),
-        func.count(LLMAttempt.input_tokens).label("inputs_known"),
-        func.sum(LLMAttempt.input_tokens).label("input_tokens"),
-        func.count(LLMAttempt.output_tokens).label("outputs_known"),
-        func.sum(LLMAttempt.output_tokens).label("output_tokens"),
-        func.count(LLMAttempt.cost_usd).label("costs_known"),
-        func.sum(LLMAttempt.cost_usd).label("cost_usd"),
-    )
-    rows = session.execute(query.where(LLMAttempt.item_id.in_(ids), _MADE).group_by(LLMAttempt.item_id))
-    return {str(row.item_id): row for row in rows}
+    return {str(row.item_id): row for row in session.execute(_SPENT, {"ids": ids})}
 
 
 def _present_one(item: Item, links: Sequence[Tag], vocabulary: dict[str, Tag], spent: _Row | None) -> ItemOut:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
-from sqlalchemy import ColumnElement, Select, TextClause, func, or_, select, text, true, tuple_
+from sqlalchemy import ColumnElement, Integer, Select, TextClause, bindparam, func, or_, select, text, true, tuple_
 from sqlalchemy.orm import Session
 
 from app.errors import InvalidCursor, NotFound
@@ -19,6 +19,15 @@ _PENDING = text("items.status IN ('ENRICHING', 'READY_TO_CONFIRM', 'FAILED')")
 ARCHIVED = text("items.status = 'ARCHIVED'")
 _BEFORE_UNDER_WAY = text("item_events.tx < pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 _CHECKSUM_BYTES = 4
+_WAITING = (Item.user_id == bindparam("user_id"), _PENDING)
+# Made once: clients poll this every two seconds.
+_NEWEST_PENDING = (
+    select(Item)
+    .where(*_WAITING)
+    .order_by(Item.created_at.desc(), Item.id.desc())
+    .limit(bindparam("limit", type_=Integer))
+)
+_PENDING_COUNT = select(func.count()).select_from(Item).where(*_WAITING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +53,10 @@ def own_item(session: Session, user_id: str, item_id: str, *, for_change: bool =
 
 def pending_items(session: Session, user_id: str, limit: int) -> tuple[Sequence[Item], int]:
     """What waits for the model or the person, newest first, and how many there are in all."""
-    waiting = select(Item).where(Item.user_id == user_id, _PENDING)
-    newest = waiting.order_by(Item.created_at.desc(), Item.id.desc()).limit(limit)
-    items = session.scalars(newest).all()
+    items = session.scalars(_NEWEST_PENDING, {"user_id": user_id, "limit": limit}).all()
     if len(items) < limit:
         return items, len(items)
-    total = session.scalar(select(func.count()).select_from(waiting.with_only_columns(Item.id).subquery()))
-    return items, total or 0
+    return items, session.scalar(_PENDING_COUNT, {"user_id": user_id}) or 0
 
 
 def library_page(
