@@ -79,6 +79,12 @@ async def test_a_crew_stopped_before_it_is_ready_ends(vault: Vault) -> None:
     assert crew.state is CrewState.STOPPED
 
 
+async def test_a_crew_that_never_began_has_nothing_to_wait_for(vault: Vault) -> None:
+    crew = Crew(vault.database, [vault.lane()], SETTINGS)
+    await crew.wait_stopped()
+    assert crew.state is CrewState.STARTING
+
+
 def test_the_lock_has_one_holder(tmp_path: Path) -> None:
     first, second = WorkerLock(tmp_path / "a.db"), WorkerLock(tmp_path / "a.db")
     assert first.try_acquire()

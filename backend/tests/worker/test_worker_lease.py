@@ -1,5 +1,11 @@
 """How a worker holds its rows and lets them go: leases, beats, deadlines and stopping."""
 
+import asyncio
+
+import pytest
+
+from app import clock
+from app.announcements import News
 from app.errors import LeaseLost
 from app.items.item import ItemStatus
 from tests.worker.vault import Gate, Running, Vault, until
@@ -124,3 +130,43 @@ async def test_a_call_that_will_not_end_is_no_longer_kept_alive_by_the_beat(vaul
     await worker._beat()
     assert (await vault.item(item_id)).lease_until == before
     gate.open.set()
+
+
+async def test_news_of_other_items_leave_a_call_alone(vault: Vault, running: Running) -> None:
+    gate = Gate()
+    vault.provider.behaviours = [gate]
+    worker = running()
+    item_id = await vault.post()
+    await gate.reached.wait()
+    vault.database.noticeboard.publish(News(stopped={"another"}))
+    gate.open.set()
+    await until(lambda: not worker.in_flight)
+    assert await vault.status(item_id) == ItemStatus.READY_TO_CONFIRM
+
+
+async def test_a_stopping_worker_looks_up_when_its_drain_is_over(vault: Vault) -> None:
+    worker = vault.worker(drain_seconds=1, poll_seconds=FOREVER)
+    worker.stop()
+    assert worker._patience() <= 1
+
+
+async def test_a_beat_without_rows_writes_nothing(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = asyncio.Event()
+    waited: list[float] = []
+
+    async def turn(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            turns.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(clock, "sleep", turn)
+    beating = asyncio.create_task(vault.worker(lease_seconds=8)._beat_forever())
+    await turns.wait()
+    beating.cancel()
+    assert waited == [2, 2, 2]
+
+
+async def test_a_worker_looks_up_when_a_closed_provider_opens(vault: Vault) -> None:
+    vault.provider.opens_in = 3
+    assert vault.worker(poll_seconds=FOREVER)._patience() == 3
