@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import health
 from app.accounts import profile_routes
 from app.accounts.identity import Identity
+from app.accounts.roles import Role
 from app.config import Settings, load_settings
 from app.database import Database
 from app.enrichment.lane import EnrichmentLane
@@ -100,6 +101,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
         app.state.crew = process.crew
         app.state.gateway = process.gateway
         app.state.identity = Identity(process.database, dev_auth=settings.dev_auth_allowed)
+        app.state.dev_role = Role.named(settings.dev_role)
         yield
 
 
