@@ -117,6 +117,7 @@ class Settings(BaseSettings):
 
     environment: Environment = Environment.DEVELOPMENT
     dev_auth: bool | None = None
+    dev_role: Annotated[Literal["user", "operator", "admin"], BeforeValidator(_in_lower_case)] = "admin"
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     cors_origins: CommaSeparated = ["http://localhost:3000"]

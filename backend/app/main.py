@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import health
 from app.accounts import profile_routes
 from app.accounts.identity import Identity
+from app.accounts.roles import Role
 from app.config import Settings, load_settings
 from app.database import Database
 from app.enrichment.lane import EnrichmentLane
@@ -21,6 +22,7 @@ from app.enrichment.providers import build_provider
 from app.errors import StartRefused
 from app.items import events_routes, tag_routes
 from app.items import routes as items_routes
+from app.llm.gateway import Gateway, build_gateway
 from app.logs import configure_logs
 from app.migrations import migrate_in_thread
 from app.newswire import Newswire
@@ -97,7 +99,9 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     async with running(settings, with_worker=settings.worker_enabled) as process:
         app.state.database = process.database
         app.state.crew = process.crew
+        app.state.gateway = process.gateway
         app.state.identity = Identity(process.database, dev_auth=settings.dev_auth_allowed)
+        app.state.dev_role = Role.named(settings.dev_role)
         yield
 
 
@@ -106,6 +110,7 @@ class Process:
     """What runs in this process beneath the web."""
 
     database: Database
+    gateway: Gateway
     crew: Crew | None
 
 
@@ -116,7 +121,9 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
     await database.start()
     newswire = Newswire(database)
     newswire.start()
-    crew = Crew(database, [_enrichment_lane(settings)], _worker_settings(settings)) if with_worker else None
+    gateway = build_gateway(settings.llm)
+    lanes = [_enrichment_lane(settings, gateway)]
+    crew = Crew(database, lanes, _worker_settings(settings)) if with_worker else None
 
     def stop(signals: int = 1) -> None:
         database.noticeboard.close()
@@ -127,17 +134,18 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
         if crew is not None:
             crew.start()
         try:
-            yield Process(database, crew)
+            yield Process(database, gateway, crew)
         finally:
             stop()
             if crew is not None:
                 await crew.wait_stopped()
+            await gateway.close()
             await newswire.close()
             await database.close()
 
 
-def _enrichment_lane(settings: Settings) -> EnrichmentLane:
-    return EnrichmentLane(build_provider(settings.llm), settings.llm)
+def _enrichment_lane(settings: Settings, gateway: Gateway) -> EnrichmentLane:
+    return EnrichmentLane(build_provider(settings.llm, gateway), settings.llm)
 
 
 def _worker_settings(settings: Settings) -> WorkerSettings:

@@ -83,6 +83,7 @@ NUMBERS = {
 WORDS = {
     "LITEVAULT_ENVIRONMENT": ["staging"],
     "LITEVAULT_DEV_AUTH": ["perhaps"],
+    "LITEVAULT_DEV_ROLE": ["root"],
     "LITEVAULT_LOG_LEVEL": ["loud"],
     "LITEVAULT_LLM_PROVIDER": ["openai"],
     "LITEVAULT_LLM_STRUCTURED_MODE": ["yaml"],

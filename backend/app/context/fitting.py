@@ -45,7 +45,6 @@ _SHORT_CHARS = 32_768
 _STEP_CHARS = 2048
 _FINEST_STEP_CHARS = 8
 _TRIES = 10
-_MISSES = 8
 
 
 def fit(
@@ -123,21 +122,18 @@ def _middle_span(document: str, within: Span, tokens: int, count: Count) -> Span
 
 
 def _best_spans(document: str, room: int, count: Count, passages: list[Span]) -> list[Span]:
-    """The best passages that go in, in the document's order."""
+    """The best passages, the last of them as far as there is room, in the document's order."""
     gap = count(GAP)
-    left, misses = room - gap, 0
+    left = room - gap
     chosen: list[Span] = []
     for start, end in passages:
         cost = count(document[start:end]) + gap
-        if cost <= left:
-            chosen.append((start, end))
-            left -= cost
-        elif not chosen:
-            return [(start, cut_before(document, start, _reach(document, (start, end), left - gap, count)))]
-        else:
-            misses += 1
-            if misses > _MISSES:
-                break
+        if cost > left:
+            reached = _reach(document, (start, end), left - gap, count)
+            chosen.append((start, cut_before(document, start, reached) if reached < end else end))
+            break
+        chosen.append((start, end))
+        left -= cost
     return sorted(chosen)
 
 

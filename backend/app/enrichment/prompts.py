@@ -5,14 +5,18 @@ The person's text is data: it stands between two markers that hold a digest of t
 cannot hold, and the instructions say that nothing between them is to be obeyed.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 from app.enrichment.schemas import TAGS_MAX, TAGS_MIN
 from app.items.item import SUMMARY_MAX_CHARS, TAG_MAX_CHARS, TITLE_MAX_CHARS, SourceType
 from app.llm.extraction import Message
 
-# Goes into every result: change it whenever a word below changes.
-PROMPT_VERSION = "enrichment/1"
+_ID, _VERSION = "enrichment", 1
+# Goes into every result: change the version whenever a word below changes.
+PROMPT_VERSION = f"{_ID}/{_VERSION}"
 
 _SYSTEM = f"""\
 You file notes and articles for one person. For the text that you are given, return:
@@ -39,3 +43,18 @@ def enrichment_messages(text: str) -> tuple[Message, ...]:
         {"role": "system", "content": _SYSTEM},
         {"role": "user", "content": f"<text {code}>\n{data.decode()}\n</text {code}>"},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class EnrichmentPrompt:
+    """The prompt as the gateway takes it."""
+
+    id: str = _ID
+    version: int = _VERSION
+    label: str = PROMPT_VERSION
+
+    def render(self, _variant: str, _variables: Mapping[str, Any], document: str) -> tuple[Message, ...]:
+        return enrichment_messages(document)
+
+
+ENRICHMENT_PROMPT = EnrichmentPrompt()
