@@ -14,11 +14,12 @@ Span = tuple[int, int]
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*")
 _SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*\s+|[。！？｡]+[」』”’）]*\s*|\n\s*")
 _WORD_END = re.compile(r"\s+|(?<=[、，；：])")
-# A better cut is worth this share of the tokens that are there to be filled.
+# A better cut is worth this share of the piece, and never more than a few paragraphs.
 _WORTH = ((_PARAGRAPH_END, 0.1), (_SENTENCE_END, 0.2), (_WORD_END, 0.3))
 _CLUSTER = regex.compile(r"\X")
 # Two halves that came apart, as JSON may hold them: together they are one character again.
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_WORTH_CHARS = 2000
 _LOOK_BACK_CHARS = 4096
 _LONGEST_CLUSTER_CHARS = 256
 
@@ -28,7 +29,7 @@ def cut_before(text: str, start: int, latest: int) -> int:
     if latest >= len(text):
         return len(text)
     for pattern, share in _WORTH:
-        earliest = max(start, latest - int((latest - start) * share) - 1)
+        earliest = max(start, latest - min(int((latest - start) * share), _WORTH_CHARS) - 1)
         ends = [found.end() for found in pattern.finditer(text, earliest, latest)]
         if ends:
             return max(start, whole_before(text, ends[-1]))
@@ -40,7 +41,7 @@ def cut_after(text: str, earliest: int, end: int) -> int:
     if earliest <= 0:
         return 0
     for pattern, share in _WORTH:
-        latest = earliest + int((end - earliest) * share)
+        latest = earliest + min(int((end - earliest) * share), _WORTH_CHARS)
         # One character earlier, so that an end exactly at `earliest` is found.
         found = pattern.search(text, earliest - 1, latest)
         if found and found.end() >= earliest:
