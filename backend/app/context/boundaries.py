@@ -1,7 +1,7 @@
 """Where a text may be cut: at a paragraph's, a sentence's or a word's end if one is near, never inside a character.
 
 A character is what a person sees as one, a grapheme cluster: a letter with its accents, a flag, a family of emoji,
-CR LF. A run of more than 4,096 code points without an ASCII character is looked at from there on only.
+CR LF. Of a run of flags or accents only the last thousand code points before a cut are looked at.
 """
 
 import re
@@ -20,7 +20,9 @@ _CLUSTER = regex.compile(r"\X")
 # Two halves that came apart, as JSON may hold them: together they are one character again.
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _WORTH_CHARS = 2000
-_LOOK_BACK_CHARS = 4096
+# Between two of these a character always ends.
+_PLAIN_PAIR = re.compile("[\x20-\x7e\xc0-\u02ff\u0400-\u0481\u3041-\u3096\u4e00-\u9fff，。]{2}")
+_LOOK_BACK_CHARS = 1024
 _LONGEST_CLUSTER_CHARS = 256
 
 
@@ -66,9 +68,10 @@ def whole_before(text: str, place: int) -> int:
     if _SURROGATE_PAIR.match(text, place - 1):
         return place - 1
     begin = _sure_start(text, place)
-    for cluster in _CLUSTER.finditer(text, begin, min(len(text), place + _LONGEST_CLUSTER_CHARS)):
-        if cluster.end() > place:
-            return cluster.start()
+    # A slice, not the text from a place on: for each flag the matcher goes back to where the flags begin.
+    for cluster in _CLUSTER.finditer(text[begin : place + _LONGEST_CLUSTER_CHARS]):
+        if begin + cluster.end() > place:
+            return begin + cluster.start()
     return place
 
 
@@ -79,14 +82,13 @@ def whole_after(text: str, place: int) -> int:
         return before
     if _SURROGATE_PAIR.match(text, before):
         return before + 2
-    cluster = _CLUSTER.match(text, before)
-    return cluster.end() if cluster else len(text)
+    cluster = _CLUSTER.match(text[before : place + _LONGEST_CLUSTER_CHARS])
+    return before + cluster.end() if cluster else len(text)
 
 
 def _sure_start(text: str, place: int) -> int:
-    """A place at or before `place` where a character begins, whatever stands before it: between two of ASCII."""
+    """A place at or before `place` where a character begins, whatever stands before it."""
     for start in range(place, max(0, place - _LOOK_BACK_CHARS), -1):
-        pair = text[start - 1 : start + 1]
-        if pair.isascii() and pair != "\r\n":
+        if _PLAIN_PAIR.match(text, start - 1):
             return start
     return max(0, place - _LOOK_BACK_CHARS)

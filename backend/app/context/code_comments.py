@@ -7,6 +7,8 @@ document, a raw string, a quote without its partner) nothing is taken out of it.
 import re
 from dataclasses import dataclass
 
+from app.context.boundaries import Span
+
 # Not where three quotes stand together: the strings that begin so are known to the language, or to nobody here.
 _ESCAPED = r'(?!""")"(?:\\.|[^"\\\n])*"'
 _ESCAPED_SINGLE = r"(?!''')'(?:\\.|[^'\\\n])*'"
@@ -51,6 +53,8 @@ _LANGUAGES = {
     "toml": _TOML,
     **dict.fromkeys(("html", "xml", "svg"), _MARKUP),
 }
+_REST_OF_LINE = re.compile(r"[ \t\r]*(?:\n|\Z)")
+_DEEPEST_INDENT_CHARS = 200
 _FACT = re.compile(r"\d|://|@")
 
 
@@ -69,17 +73,17 @@ def without_comments(code: str, info: str) -> str:
     for found in lexer.finditer(code):
         if found["unknown"]:
             return code
-        start, end = _lines_of(code, found)
-        if found["comment"] and start >= place and end > start and not _FACT.search(found["comment"]):
-            kept.append(code[place:start])
-            place = end
+        comment = found["comment"]
+        lines = _lines_of(code, found) if comment and not _FACT.search(comment) else None
+        if lines and lines[0] >= place:
+            kept.append(code[place : lines[0]])
+            place = lines[1]
     return "".join([*kept, code[place:]])
 
 
-def _lines_of(code: str, found: re.Match[str]) -> tuple[int, int]:
-    """The lines that the match has to itself, with the last line's end; nothing where it shares one."""
-    start = code.rfind("\n", 0, found.start()) + 1
-    line_end = code.find("\n", found.end())
-    end = len(code) if line_end < 0 else line_end + 1
-    is_alone = not code[start : found.start()].strip() and not code[found.end() : end].strip()
-    return (start, end) if is_alone else (start, start)
+def _lines_of(code: str, found: re.Match[str]) -> Span | None:
+    """The lines that the match has to itself, with the last one's end; None where it shares one."""
+    before = code[max(0, found.start() - _DEEPEST_INDENT_CHARS) : found.start()]
+    start = found.start() - (len(before) - len(before.rstrip(" \t")))
+    rest = _REST_OF_LINE.match(code, found.end())
+    return (start, rest.end()) if rest and (start == 0 or code[start - 1] == "\n") else None

@@ -83,6 +83,6 @@ def test_what_may_be_no_comment_stays(info: str, code: str) -> None:
 
 
 def test_hostile_code_is_given_up_quickly() -> None:
-    for code in ("/*" * 500_000, '"' * 500_001, "'''" + "x" * 1_000_000, "`${" * 300_000):
+    for code in ("/*" * 100_000, '"' * 100_001, "'''" + "x" * 200_000, "`${" * 60_000, "/* */" * 40_000):
         for info in ("js", "python", "rust", "sql", "html", "toml"):
             assert without_comments(code, info) == code
