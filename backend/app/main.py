@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import health
+from app import clock, health
 from app.accounts import profile_routes
 from app.accounts.identity import Identity
 from app.accounts.roles import Role
@@ -22,9 +22,19 @@ from app.enrichment.providers import build_provider
 from app.errors import StartRefused
 from app.items import events_routes, tag_routes
 from app.items import routes as items_routes
+from app.llm.gate import ProviderGate
 from app.logs import configure_logs
 from app.migrations import migrate_in_thread
 from app.newswire import Newswire
+from app.providers import routes as provider_routes
+from app.providers.access import ProviderAccess
+from app.providers.addresses import AddressPolicy
+from app.providers.from_settings import key_ring, providers_of
+from app.providers.health import HealthMonitor
+from app.providers.outbound import ConnectionGuard
+from app.providers.probe import HttpProbe
+from app.providers.registry import ProviderRegistry
+from app.providers.vault import Vault
 from app.shutdown import on_stop_signal
 from app.web import COMMON_ERRORS, Guard, RequestContext, install_error_handlers
 from app.worker.crew import Crew
@@ -45,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
         items_routes.library_router,
         tag_routes.router,
         profile_routes.router,
+        provider_routes.router,
     )
     for router in routers:
         app.include_router(router, prefix="/api/v1", responses=COMMON_ERRORS)
@@ -98,6 +109,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     async with running(settings, with_worker=settings.worker_enabled) as process:
         app.state.database = process.database
         app.state.crew = process.crew
+        app.state.providers = process.providers
         app.state.identity = Identity(process.database, dev_auth=settings.dev_auth_allowed)
         app.state.dev_role = Role.named(settings.dev_role)
         yield
@@ -108,6 +120,7 @@ class Process:
     """What runs in this process beneath the web."""
 
     database: Database
+    providers: ProviderAccess
     crew: Crew | None
 
 
@@ -118,7 +131,12 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
     await database.start()
     newswire = Newswire(database)
     newswire.start()
-    crew = Crew(database, [_enrichment_lane(settings)], _worker_settings(settings)) if with_worker else None
+    gate = ProviderGate(clock.local_seconds)
+    providers = _provider_access(settings, database, gate)
+    await providers.registry.start()
+    providers.monitor.start()
+    lane = EnrichmentLane(build_provider(settings.llm, gate), settings.llm)
+    crew = Crew(database, [lane], _worker_settings(settings)) if with_worker else None
 
     def stop(signals: int = 1) -> None:
         database.noticeboard.close()
@@ -129,17 +147,23 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
         if crew is not None:
             crew.start()
         try:
-            yield Process(database, crew)
+            yield Process(database, providers, crew)
         finally:
             stop()
             if crew is not None:
                 await crew.wait_stopped()
+            await providers.monitor.close()
+            await providers.registry.close()
             await newswire.close()
             await database.close()
 
 
-def _enrichment_lane(settings: Settings) -> EnrichmentLane:
-    return EnrichmentLane(build_provider(settings.llm), settings.llm)
+def _provider_access(settings: Settings, database: Database, gate: ProviderGate) -> ProviderAccess:
+    vault = Vault(key_ring(settings))
+    registry = ProviderRegistry(database, vault, providers_of(settings.llm))
+    probe = HttpProbe(ConnectionGuard.of(settings.llm))
+    monitor = HealthMonitor(registry, probe, settings.llm.health_seconds)
+    return ProviderAccess(registry, monitor, vault, AddressPolicy.of(settings.llm.allowed_hosts), traffic=gate)
 
 
 def _worker_settings(settings: Settings) -> WorkerSettings:

@@ -9,9 +9,12 @@ from app.llm.client import LLMClient
 from app.llm.gate import ProviderGate
 
 
-def build_provider(settings: LLMSettings) -> EnrichmentProvider:
-    """A new provider, not yet started; the stub also where it is to stand in for a switched-off one."""
+def build_provider(settings: LLMSettings, gate: ProviderGate | None = None) -> EnrichmentProvider:
+    """A new provider, not yet started; the stub also where it is to stand in for a switched-off one.
+
+    `gate` is the one whose state is shown to operators.
+    """
     is_switched_to_stub = not settings.enabled and settings.disabled_mode == "stub"
     if settings.provider == "stub" or is_switched_to_stub:
         return StubProvider(settings)
-    return LiteLLMProvider(settings, LLMClient(settings), ProviderGate(clock.local_seconds))
+    return LiteLLMProvider(settings, LLMClient(settings), gate or ProviderGate(clock.local_seconds))
