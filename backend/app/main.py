@@ -25,6 +25,7 @@ from app.items import routes as items_routes
 from app.logs import configure_logs
 from app.migrations import migrate_in_thread
 from app.newswire import Newswire
+from app.prompts.registry import PromptRegistry, as_in_files
 from app.shutdown import on_stop_signal
 from app.web import COMMON_ERRORS, Guard, RequestContext, install_error_handlers
 from app.worker.crew import Crew
@@ -114,11 +115,12 @@ class Process:
 @asynccontextmanager
 async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Process]:
     """The database, the newswire and, where wanted, the workers; drained and closed at the end or on a signal."""
+    prompts = as_in_files(settings.environment, settings.prompts_dir)
     database = Database(settings.resolved_database_url)
     await database.start()
     newswire = Newswire(database)
     newswire.start()
-    crew = Crew(database, [_enrichment_lane(settings)], _worker_settings(settings)) if with_worker else None
+    crew = Crew(database, [_enrichment_lane(settings, prompts)], _worker_settings(settings)) if with_worker else None
 
     def stop(signals: int = 1) -> None:
         database.noticeboard.close()
@@ -138,8 +140,8 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
             await database.close()
 
 
-def _enrichment_lane(settings: Settings) -> EnrichmentLane:
-    return EnrichmentLane(build_provider(settings.llm), settings.llm)
+def _enrichment_lane(settings: Settings, prompts: PromptRegistry) -> EnrichmentLane:
+    return EnrichmentLane(build_provider(settings.llm, prompts), settings.llm)
 
 
 def _worker_settings(settings: Settings) -> WorkerSettings:

@@ -7,13 +7,14 @@ most 10,000 characters, fits any model: nothing is left out, and coverage is 1.
 
 from app import clock
 from app.config import LLMSettings
-from app.enrichment.prompts import PROMPT_VERSION, enrichment_messages
+from app.enrichment.prompts import PROMPT_ID, enrichment_messages
 from app.enrichment.schemas import EnrichmentResult, EnrichmentSchema
 from app.errors import LLMAuthRefused, LLMContentRefused, LLMError, LLMTimeout, Remedy
 from app.llm.attempts import UNRECORDED, AttemptRecorder
 from app.llm.client import LLMClient
 from app.llm.extraction import Extraction, Message, provider_of
 from app.llm.gate import UNLIMITED, Admission, ProviderGate, is_provider_wide
+from app.prompts.registry import PromptRegistry
 
 # With less than this left a call would only cost money.
 _SHORTEST_TRY_SECONDS = 0.05
@@ -22,8 +23,9 @@ _SHORTEST_TRY_SECONDS = 0.05
 class LiteLLMProvider:
     """An `EnrichmentProvider` over litellm and instructor."""
 
-    def __init__(self, settings: LLMSettings, client: LLMClient, gate: ProviderGate) -> None:
+    def __init__(self, settings: LLMSettings, prompts: PromptRegistry, client: LLMClient, gate: ProviderGate) -> None:
         self._settings = settings
+        self._prompts = prompts
         self._client = client
         self._gate = gate
 
@@ -47,7 +49,7 @@ class LiteLLMProvider:
 
     async def enrich_item(self, text: str, *, attempts: AttemptRecorder = UNRECORDED) -> EnrichmentResult:
         """The first model's answer; the next one's where that fails, but not for a text that was refused."""
-        messages = enrichment_messages(text)
+        prompt = self._prompts.get(PROMPT_ID)
         deadline = clock.local_seconds() + self._settings.timeout_seconds
         faults: list[LLMError] = []
         at_fault: set[str] = set()
@@ -60,13 +62,18 @@ class LiteLLMProvider:
             if left < _SHORTEST_TRY_SECONDS:
                 faults.append(LLMTimeout())
                 break
+            messages = enrichment_messages(prompt, text, self._kind_of(provider))
             request = self._request(model, messages, left / self._open_models(models[place:]))
             outcome = await self._ask(request, attempts)
             if isinstance(outcome, EnrichmentSchema):
-                return EnrichmentResult(outcome, provider, model, PROMPT_VERSION)
+                return EnrichmentResult(outcome, provider, model, prompt.label)
             faults.append(outcome)
             at_fault.add(provider)
         raise most_hopeful(faults)
+
+    def _kind_of(self, provider: str) -> str:
+        """A server of one's own speaks a vendor's API, and runs other models."""
+        return "openai_compatible" if self._settings.api_base else provider
 
     def _open_models(self, models: list[str]) -> int:
         """Among how many the rest of the time is shared; a closed one takes none of it."""

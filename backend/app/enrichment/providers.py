@@ -7,11 +7,12 @@ from app.enrichment.provider_interface import EnrichmentProvider
 from app.enrichment.stub_provider import StubProvider
 from app.llm.client import LLMClient
 from app.llm.gate import ProviderGate
+from app.prompts.registry import PromptRegistry
 
 
-def build_provider(settings: LLMSettings) -> EnrichmentProvider:
+def build_provider(settings: LLMSettings, prompts: PromptRegistry) -> EnrichmentProvider:
     """A new provider, not yet started; the stub also where it is to stand in for a switched-off one."""
     is_switched_to_stub = not settings.enabled and settings.disabled_mode == "stub"
     if settings.provider == "stub" or is_switched_to_stub:
-        return StubProvider(settings)
-    return LiteLLMProvider(settings, LLMClient(settings), ProviderGate(clock.local_seconds))
+        return StubProvider(settings, prompts)
+    return LiteLLMProvider(settings, prompts, LLMClient(settings), ProviderGate(clock.local_seconds))
