@@ -22,6 +22,7 @@ from app.enrichment.providers import build_provider
 from app.errors import StartRefused
 from app.items import events_routes, tag_routes
 from app.items import routes as items_routes
+from app.llm.gateway import Gateway, build_gateway
 from app.logs import configure_logs
 from app.migrations import migrate_in_thread
 from app.newswire import Newswire
@@ -99,6 +100,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     async with running(settings, with_worker=settings.worker_enabled) as process:
         app.state.database = process.database
         app.state.crew = process.crew
+        app.state.gateway = process.gateway
         app.state.identity = Identity(process.database, dev_auth=settings.dev_auth_allowed)
         app.state.dev_role = Role.named(settings.dev_role)
         yield
@@ -109,6 +111,7 @@ class Process:
     """What runs in this process beneath the web."""
 
     database: Database
+    gateway: Gateway
     crew: Crew | None
 
 
@@ -120,7 +123,9 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
     await database.start()
     newswire = Newswire(database)
     newswire.start()
-    crew = Crew(database, [_enrichment_lane(settings, prompts)], _worker_settings(settings)) if with_worker else None
+    gateway = build_gateway(settings.llm)
+    lanes = [_enrichment_lane(settings, prompts, gateway)]
+    crew = Crew(database, lanes, _worker_settings(settings)) if with_worker else None
 
     def stop(signals: int = 1) -> None:
         database.noticeboard.close()
@@ -131,17 +136,18 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
         if crew is not None:
             crew.start()
         try:
-            yield Process(database, crew)
+            yield Process(database, gateway, crew)
         finally:
             stop()
             if crew is not None:
                 await crew.wait_stopped()
+            await gateway.close()
             await newswire.close()
             await database.close()
 
 
-def _enrichment_lane(settings: Settings, prompts: PromptRegistry) -> EnrichmentLane:
-    return EnrichmentLane(build_provider(settings.llm, prompts), settings.llm)
+def _enrichment_lane(settings: Settings, prompts: PromptRegistry, gateway: Gateway) -> EnrichmentLane:
+    return EnrichmentLane(build_provider(settings.llm, prompts, gateway), settings.llm)
 
 
 def _worker_settings(settings: Settings) -> WorkerSettings:

@@ -18,6 +18,7 @@ from app.database_fault import name_of, refusal_of
 from app.enrichment.provider_interface import EnrichmentProvider
 from app.enrichment.stub_provider import StubProvider
 from app.errors import StartRefused
+from app.llm.gateway import Gateway
 from app.logs import configure_logs
 from app.prompts.registry import PromptRegistry
 from tests.bare_environment import bare_environment  # noqa: F401 - a fixture
@@ -112,7 +113,7 @@ class BrokenProvider(StubProvider):
         raise RuntimeError("no word of this is shown")
 
 
-def _broken(settings: LLMSettings, prompts: PromptRegistry) -> EnrichmentProvider:
+def _broken(settings: LLMSettings, prompts: PromptRegistry, _gateway: Gateway) -> EnrichmentProvider:
     return BrokenProvider(settings, prompts)
 
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.config import LLMSettings, load_settings
-from app.enrichment.litellm_provider import most_hopeful
 from app.enrichment.provider_interface import EnrichmentProvider
 from app.enrichment.providers import build_provider
 from app.enrichment.schemas import EnrichmentSchema
@@ -30,6 +29,7 @@ from app.errors import (
     llm_errors,
 )
 from app.items.item import SourceType
+from app.llm.policy import most_hopeful
 from tests.llm.recorder import MODEL, Recorder, billed, llm_settings
 from tests.protocol_server.server import ProtocolServer, running_server
 from tests.shipped_prompts import messages_for, shipped_prompts
@@ -278,7 +278,7 @@ async def test_a_refused_key_fails_the_first_item_and_makes_the_next_ones_wait(
 async def test_while_one_provider_is_closed_the_models_of_others_are_asked(upstream: ProtocolServer) -> None:
     plan_settings = {"model": ELSEWHERE, "timeout_seconds": 2}
     async with Plan(upstream, MODEL, **plan_settings) as plan:
-        gate = plan.provider._gate  # type: ignore[attr-defined]
+        gate = plan.provider._gateway._gate  # type: ignore[attr-defined]
         admission = gate.admit("openai")
         gate.report_fault(admission, LLMRateLimited(retry_after_seconds=60))
         assert await plan.outcome() == ELSEWHERE

@@ -8,7 +8,7 @@ from app.items.item import SUMMARY_MAX_CHARS, TAG_MAX_CHARS, TITLE_MAX_CHARS
 from app.prompts.prompt_version import Message, PromptVersion
 
 PROMPT_ID = "enrichment"
-_BOUNDS = {
+BOUNDS = {
     "title_max_chars": TITLE_MAX_CHARS,
     "summary_max_chars": SUMMARY_MAX_CHARS,
     "tag_max_chars": TAG_MAX_CHARS,
@@ -17,6 +17,6 @@ _BOUNDS = {
 }
 
 
-def enrichment_messages(prompt: PromptVersion, text: str, provider: str = "") -> tuple[Message, ...]:
+def enrichment_messages(prompt: PromptVersion, text: str, variant: str = "") -> tuple[Message, ...]:
     """The messages for one text and a provider of this kind, the same for the same text."""
-    return prompt.render(provider, _BOUNDS, text)
+    return prompt.render(variant, BOUNDS, text)

@@ -29,7 +29,7 @@ def problems_of(template: Template, messages: Mapping[str, str]) -> list[Problem
     found = [*_problems_of_parts(template, messages)]
     if template.document == "none" and not template.user:
         found.append(Problem(("user",), "is needed where no document is taken"))
-    return found + [*_problems_of_cases(template)]
+    return [*found, *_problems_of_cases(template)]
 
 
 def _problems_of_parts(body: PromptBody, messages: Mapping[str, str]) -> Iterator[Problem]:

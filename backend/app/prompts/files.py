@@ -44,7 +44,7 @@ class _Reading:
 
 
 def load_templates(extra: Path | None = None) -> TemplateSet:
-    """The templates that ship, and those of the extra folder. Raises StartRefused naming file and line of each fault."""
+    """Those that ship, and those of the extra folder. Raises StartRefused naming file and line of each fault."""
     reading = _Reading()
     for folder in (SHIPPED, extra):
         if folder is not None:

@@ -58,7 +58,7 @@ class PromptVersion:
             (part for name, part in self.body.environments.items() if name == self.environment), _NO_ENVIRONMENT
         )
 
-    def render(self, variant: str, variables: Mapping[str, Any], document: str | None = None) -> tuple[Message, ...]:
+    def render(self, variant: str, variables: Mapping[str, Any], document: str = "") -> tuple[Message, ...]:
         """The messages for a provider of the kind `variant`; the same for the same arguments.
 
         Raises PromptRefused, which names each value that is missing, of a wrong type, out of bounds or unknown.
@@ -69,7 +69,7 @@ class PromptVersion:
         content = with_document(asked, document) if document else asked
         return ({"role": "system", "content": self._composed(system, values)}, {"role": "user", "content": content})
 
-    def _checked(self, variables: Mapping[str, Any], document: str | None) -> dict[str, Any]:
+    def _checked(self, variables: Mapping[str, Any], document: str) -> dict[str, Any]:
         values, complaints = complete_values(self.body.variables, variables)
         errors = [
             {"field": f"variables.{name}", "rule": "variable", "message": complaint}

@@ -55,7 +55,7 @@ class ModelHints(Form):
     """What suits the prompt; the gateway may know better. Null: nothing is said."""
 
     task: Name | None = None
-    complexity: Literal["low", "medium", "high"] | None = None
+    complexity: Literal["simple", "standard", "hard"] | None = None
     max_output_tokens: Annotated[StrictInt, Field(ge=1, le=200_000)] | None = None
     temperature: Annotated[float, Strict(), Field(ge=0, le=2)] | None = None
 
