@@ -71,6 +71,22 @@ def _problems_of_text(body: PromptBody, path: Path, text: str, known: Mapping[st
         yield Problem(path, fault.message, fault.line)
 
 
+def problems_of_replacement(template: Template, replaced: PromptBody) -> list[Problem]:
+    """What would break the callers of the template that this one takes the place of: they give the same values."""
+    found = []
+    for name, variable in replaced.variables.items():
+        own = template.variables.get(name)
+        if own is None or own.accepts != variable.accepts:
+            path: Path = ("variables",) if own is None else ("variables", name)
+            found.append(Problem(path, f"{name} must be declared with the type, bounds and values that callers know"))
+    for name, variable in template.variables.items():
+        if name not in replaced.variables and variable.is_needed:
+            found.append(Problem(("variables", name), f"{name} is given by no caller: it must not be required"))
+    if template.document != replaced.document:
+        found.append(Problem(("document",), f"must be {replaced.document}, as callers know it"))
+    return found
+
+
 def _problems_of_cases(template: Template) -> Iterator[Problem]:
     names: set[str] = set()
     for place, case in enumerate(template.cases):

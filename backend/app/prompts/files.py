@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.alias_generators import to_snake
 
 from app.errors import StartRefused
-from app.prompts.checking import Problem, problems_of
+from app.prompts.checking import Problem, problems_of, problems_of_replacement
 from app.prompts.template import Name, PartText, Template
 
 SHIPPED = Path(__file__).parent / "templates"
@@ -60,23 +60,33 @@ def load_templates(extra: Path | None = None) -> TemplateSet:
 def _read_folder(folder: Path, reading: _Reading) -> None:
     if not folder.is_dir():
         raise StartRefused(f"prompts: {folder} is no folder: mend LITEVAULT_PROMPTS_DIR, or leave it out")
-    ids: set[str] = set()
+    found: dict[str, Template] = {}
     for path in sorted(folder.glob("*.yaml")):
         source = _Source(path)
         try:
             if path.name == MESSAGES_FILE:
                 reading.messages |= _Messages.validate_python(source.data)
-                continue
-            template = Template.model_validate(source.data)
+            else:
+                template = Template.model_validate(source.data)
+                reading.complaints += _complaints_beside(template, source, found, reading.templates)
+                found[template.id] = template
+                reading.sources[template.id] = source
         except _FileRefused as refusal:
             reading.complaints.append(str(refusal))
         except ValidationError as error:
             reading.complaints += source.complaints(error)
-        else:
-            if template.id in ids:
-                reading.complaints.append(source.complaint(Problem(("id",), f"{template.id} is in another file too")))
-            ids.add(template.id)
-            reading.templates[template.id], reading.sources[template.id] = template, source
+    reading.templates |= found
+
+
+def _complaints_beside(
+    template: Template, source: "_Source", same_folder: Mapping[str, Template], earlier: Mapping[str, Template]
+) -> Iterator[str]:
+    """What is wrong with it beside the other templates."""
+    if template.id in same_folder:
+        yield source.complaint(Problem(("id",), f"{template.id} is in another file too"))
+    if template.id in earlier:
+        for problem in problems_of_replacement(template, earlier[template.id]):
+            yield source.complaint(problem)
 
 
 class _FileRefused(Exception):

@@ -43,6 +43,11 @@ class Variable(WireModel):
         return self.default is None if self.required is None else self.required
 
     @property
+    def accepts(self) -> tuple[object, ...]:
+        """Equal for two variables that take the same values."""
+        return self.type, self.is_needed, self.minimum, self.maximum, self.values
+
+    @property
     def is_closed(self) -> bool:
         """Whether the template itself says which values there are, numbers aside."""
         return bool(self.values) or self.type in ("integer", "number", "boolean")
