@@ -109,6 +109,6 @@ def complaint_about_document(rule: DocumentRule, document: str | None) -> str | 
     """What is wrong with giving this document, or none; null when nothing is."""
     if rule == "none" and document:
         return "is not taken by this prompt"
-    if rule == "required" and not (document and document.strip()):
+    if rule == "required" and not document:
         return "is needed by this prompt"
     return None

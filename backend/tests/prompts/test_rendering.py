@@ -129,7 +129,7 @@ def test_the_sample_of_a_variable_may_be_given(variable: dict[str, Any]) -> None
         ({"count": "canary"}, "x", ["variables.count"]),
         ({"cuont": 1}, "x", ["variables.cuont"]),
         ({}, "", ["document"]),
-        ({"count": 99}, " ", ["variables.count", "document"]),
+        ({"count": 99}, "", ["variables.count", "document"]),
     ],
 )
 def test_values_that_do_not_fit_are_named_and_never_shown(
