@@ -26,6 +26,7 @@ from app.llm.gateway import Gateway, build_gateway
 from app.logs import configure_logs
 from app.migrations import migrate_in_thread
 from app.newswire import Newswire
+from app.prompts.registry import PromptRegistry, as_in_files
 from app.shutdown import on_stop_signal
 from app.web import COMMON_ERRORS, Guard, RequestContext, install_error_handlers
 from app.worker.crew import Crew
@@ -117,12 +118,13 @@ class Process:
 @asynccontextmanager
 async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Process]:
     """The database, the newswire and, where wanted, the workers; drained and closed at the end or on a signal."""
+    prompts = as_in_files(settings.environment, settings.prompts_dir)
     database = Database(settings.resolved_database_url)
     await database.start()
     newswire = Newswire(database)
     newswire.start()
     gateway = build_gateway(settings.llm)
-    lanes = [_enrichment_lane(settings, gateway)]
+    lanes = [_enrichment_lane(settings, prompts, gateway)]
     crew = Crew(database, lanes, _worker_settings(settings)) if with_worker else None
 
     def stop(signals: int = 1) -> None:
@@ -144,8 +146,8 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
             await database.close()
 
 
-def _enrichment_lane(settings: Settings, gateway: Gateway) -> EnrichmentLane:
-    return EnrichmentLane(build_provider(settings.llm, gateway), settings.llm)
+def _enrichment_lane(settings: Settings, prompts: PromptRegistry, gateway: Gateway) -> EnrichmentLane:
+    return EnrichmentLane(build_provider(settings.llm, prompts, gateway), settings.llm)
 
 
 def _worker_settings(settings: Settings) -> WorkerSettings:
