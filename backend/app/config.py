@@ -38,12 +38,12 @@ def _split_commas(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-def _without_tilde(path: Path | None) -> Path | None:
-    return path and path.expanduser()
-
-
 def _in_lower_case(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
+
+
+def _expanded(path: Path | None) -> Path | None:
+    return None if path is None else path.expanduser()
 
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
@@ -95,7 +95,7 @@ class LLMSettings(BaseSettings):
     api_base: Annotated[str | None, Field(repr=False)] = None
     allowed_hosts: CommaSeparated = []
     health_seconds: Annotated[float, Field(ge=1, le=3600)] = 60
-    mock_fixtures: Annotated[Path | None, AfterValidator(_without_tilde)] = None
+    mock_fixtures: Annotated[Path | None, AfterValidator(_expanded)] = None
     openai_api_key: Annotated[SecretStr | None, Field(validation_alias=AliasChoices("OPENAI_API_KEY"))] = None
     anthropic_api_key: Annotated[SecretStr | None, Field(validation_alias=AliasChoices("ANTHROPIC_API_KEY"))] = None
     stub_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = 0
@@ -145,6 +145,7 @@ class Settings(BaseSettings):
     database_url: Annotated[str | None, Field(repr=False)] = None
     secret_keys: SecretsByComma = []
     data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = _DEFAULT_DATA_DIR
+    prompts_dir: Annotated[Path | None, AfterValidator(_expanded)] = None
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_in_lower_case)] = "info"
     log_format: Literal["console", "json"] = "console"
     worker_enabled: bool = True

@@ -4,14 +4,14 @@ import gc
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import clock, health
+from app import health
 from app.accounts import profile_routes
 from app.accounts.identity import Identity
 from app.accounts.roles import Role
@@ -22,19 +22,13 @@ from app.enrichment.providers import build_provider
 from app.errors import StartRefused
 from app.items import events_routes, tag_routes
 from app.items import routes as items_routes
-from app.llm.gate import ProviderGate
+from app.llm.gateway import Gateway, build_gateway
 from app.logs import configure_logs
 from app.migrations import migrate_in_thread
 from app.newswire import Newswire
+from app.prompts.registry import PromptRegistry, as_in_files
 from app.providers import routes as provider_routes
-from app.providers.access import ProviderAccess
-from app.providers.addresses import AddressPolicy
-from app.providers.from_settings import key_ring, providers_of
-from app.providers.health import HealthMonitor
-from app.providers.outbound import ConnectionGuard
-from app.providers.probe import HttpProbe
-from app.providers.registry import ProviderRegistry
-from app.providers.vault import Vault
+from app.providers.access import ProviderAccess, build_access
 from app.shutdown import on_stop_signal
 from app.web import COMMON_ERRORS, Guard, RequestContext, install_error_handlers
 from app.worker.crew import Crew
@@ -110,6 +104,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
         app.state.database = process.database
         app.state.crew = process.crew
         app.state.providers = process.providers
+        app.state.gateway = process.gateway
         app.state.identity = Identity(process.database, dev_auth=settings.dev_auth_allowed)
         app.state.dev_role = Role.named(settings.dev_role)
         yield
@@ -121,22 +116,23 @@ class Process:
 
     database: Database
     providers: ProviderAccess
+    gateway: Gateway
     crew: Crew | None
 
 
 @asynccontextmanager
 async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Process]:
     """The database, the newswire and, where wanted, the workers; drained and closed at the end or on a signal."""
+    prompts = as_in_files(settings.environment, settings.prompts_dir)
     database = Database(settings.resolved_database_url)
     await database.start()
     newswire = Newswire(database)
     newswire.start()
-    gate = ProviderGate(clock.local_seconds)
-    providers = _provider_access(settings, database, gate)
-    await providers.registry.start()
-    providers.monitor.start()
-    lane = EnrichmentLane(build_provider(settings.llm, gate), settings.llm)
-    crew = Crew(database, [lane], _worker_settings(settings)) if with_worker else None
+    gateway = build_gateway(settings.llm)
+    providers = replace(build_access(settings, database), traffic=gateway)
+    await providers.start()
+    lanes = [_enrichment_lane(settings, prompts, gateway)]
+    crew = Crew(database, lanes, _worker_settings(settings)) if with_worker else None
 
     def stop(signals: int = 1) -> None:
         database.noticeboard.close()
@@ -147,23 +143,19 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
         if crew is not None:
             crew.start()
         try:
-            yield Process(database, providers, crew)
+            yield Process(database, providers, gateway, crew)
         finally:
             stop()
             if crew is not None:
                 await crew.wait_stopped()
-            await providers.monitor.close()
-            await providers.registry.close()
+            await gateway.close()
+            await providers.close()
             await newswire.close()
             await database.close()
 
 
-def _provider_access(settings: Settings, database: Database, gate: ProviderGate) -> ProviderAccess:
-    vault = Vault(key_ring(settings))
-    registry = ProviderRegistry(database, vault, providers_of(settings.llm))
-    probe = HttpProbe(ConnectionGuard.of(settings.llm))
-    monitor = HealthMonitor(registry, probe, settings.llm.health_seconds)
-    return ProviderAccess(registry, monitor, vault, AddressPolicy.of(settings.llm.allowed_hosts), traffic=gate)
+def _enrichment_lane(settings: Settings, prompts: PromptRegistry, gateway: Gateway) -> EnrichmentLane:
+    return EnrichmentLane(build_provider(settings.llm, prompts, gateway), settings.llm)
 
 
 def _worker_settings(settings: Settings) -> WorkerSettings:
