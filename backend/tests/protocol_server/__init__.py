@@ -10,9 +10,9 @@
 | faults for coming calls | `server.script("500", "ok", model="name")`; of all others `server.set_default("503")` |
 | a share of faults by weight | `server.set_mix(Mix(0.3, seed=1))` |
 | which faults there are | `faults/table.py`; `python -m tests.protocol_server --help` lists them |
-| an answer word for word | `[[answer:It is raining.]]` in the text; `server.answer("text" or {...}, model= or marker=)` |
-| a valid instance of a schema | send a schema or a tool: nothing scripted, an instance is made (`instances.py`) |
-| what happened | `server.calls` (`calls.Call`), `server.stats()`, `server.wait_idle()`, `--log FILE` and `read_calls` |
+| an answer word for word | `[[answer:It is raining.]]` in the text; `server.answer("text" or {}, model= or marker=)` |
+| a valid instance of a schema | a schema or a tool in the request, and nothing scripted (`instances.py`) |
+| what happened | `server.calls` (`calls.Call`), `server.stats()`, `server.wait_idle()`; `--log` and `read_calls` |
 | all of it from another process | `/control/...`, see `control.py` |
 
 Nothing here may import from `app`: the fake must not agree with the program by sharing its code.

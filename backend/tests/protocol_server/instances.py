@@ -143,7 +143,7 @@ def _string(schema: Schema, hint: object) -> str:
 
 
 def _number(schema: Schema, kind: str) -> float:
-    step = schema.get("multipleOf", 1 if kind == "integer" else None)
+    step: float | None = schema.get("multipleOf", 1 if kind == "integer" else None)
     low, high = _bound(schema, "Minimum", step or 0), _bound(schema, "Maximum", -(step or 0))
     if step is not None:
         # The first multiple from the lower bound on, or the last one below the upper bound.
@@ -156,8 +156,8 @@ def _number(schema: Schema, kind: str) -> float:
     return 0.5 if high is None else high - 1
 
 
-def _bound(schema: Schema, side: str, step: float) -> Any:
+def _bound(schema: Schema, side: str, step: float) -> float | None:
     """The bound on this side, an excluded one moved by a step; None where there is none."""
-    if f"exclusive{side}" in schema:
-        return schema[f"exclusive{side}"] + step
-    return schema.get(side.lower())
+    excluded: float | None = schema.get(f"exclusive{side}")
+    included: float | None = schema.get(side.lower())
+    return excluded + step if excluded is not None else included
