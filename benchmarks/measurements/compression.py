@@ -1,4 +1,4 @@
-"""What compression saves over the mixed corpus of the tests and what it loses; how fast texts are counted and fitted."""
+"""What compression saves over the mixed corpus of the tests and what it loses; how fast texts are counted, fitted."""
 
 import time
 from collections import Counter
