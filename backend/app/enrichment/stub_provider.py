@@ -17,6 +17,7 @@ from app.llm.attempts import UNRECORDED, AttemptOutcome, AttemptRecorder, Usage
 from app.llm.gate import UNLIMITED
 
 _NAME = "stub"
+_FREE = Decimal(0)
 
 
 class StubProvider:
@@ -73,7 +74,7 @@ class StubProvider:
 def _usage(text: str, content: EnrichmentSchema) -> Usage:
     """Words for tokens, at a price that is known to be nothing."""
     answer = " ".join([content.title, content.summary, *content.tags])
-    return Usage(len(text.split()), len(answer.split()), Decimal(0), Decimal(0))
+    return Usage(len(text.split()), len(answer.split()), _FREE, _FREE)
 
 
 def _share(text: str) -> float:
