@@ -39,6 +39,10 @@ def _in_lower_case(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _expanded(path: Path | None) -> Path | None:
+    return None if path is None else path.expanduser()
+
+
 _URL_FORMS = "must be sqlite:///path or postgresql://user:password@host:port/database, special characters as %XX"
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _POSTGRES_OPTIONS = frozenset({"host", "port", "ssl", "passfile", "target_session_attrs"})
@@ -124,6 +128,7 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
     database_url: Annotated[str | None, Field(repr=False)] = None
     data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = _DEFAULT_DATA_DIR
+    prompts_dir: Annotated[Path | None, AfterValidator(_expanded)] = None
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_in_lower_case)] = "info"
     log_format: Literal["console", "json"] = "console"
     worker_enabled: bool = True

@@ -11,6 +11,7 @@
     │   ├── DuplicateRequest          409
     │   ├── TagExists                 409
     │   ├── PayloadTooLarge           413
+    │   ├── PromptRefused             422 VALIDATION_ERROR: a template, or the values for one
     │   └── ServiceUnavailable        503
     ├── StartRefused                  the process must not start; the message says how to mend it
     │   ├── SettingsRefused           values of settings are wrong
@@ -103,6 +104,13 @@ class TagExists(ApiError):
 class PayloadTooLarge(ApiError):
     code, status = "PAYLOAD_TOO_LARGE", 413
     sentence = "The body is larger than this server takes."
+
+
+class PromptRefused(ApiError):
+    """A template that breaks a rule, or values that do not fit it; `details.errors` names each field and rule."""
+
+    code, status = "VALIDATION_ERROR", 422
+    sentence = "The prompt cannot be used as it is."
 
 
 class ServiceUnavailable(ApiError):

@@ -22,9 +22,11 @@ from app.enrichment.providers import build_provider
 from app.errors import StartRefused
 from app.items import events_routes, tag_routes
 from app.items import routes as items_routes
+from app.llm.gateway import Gateway, build_gateway
 from app.logs import configure_logs
 from app.migrations import migrate_in_thread
 from app.newswire import Newswire
+from app.prompts.registry import PromptRegistry, as_in_files
 from app.shutdown import on_stop_signal
 from app.web import COMMON_ERRORS, Guard, RequestContext, install_error_handlers
 from app.worker.crew import Crew
@@ -98,6 +100,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     async with running(settings, with_worker=settings.worker_enabled) as process:
         app.state.database = process.database
         app.state.crew = process.crew
+        app.state.gateway = process.gateway
         app.state.identity = Identity(process.database, dev_auth=settings.dev_auth_allowed)
         app.state.dev_role = Role.named(settings.dev_role)
         yield
@@ -108,17 +111,21 @@ class Process:
     """What runs in this process beneath the web."""
 
     database: Database
+    gateway: Gateway
     crew: Crew | None
 
 
 @asynccontextmanager
 async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Process]:
     """The database, the newswire and, where wanted, the workers; drained and closed at the end or on a signal."""
+    prompts = as_in_files(settings.environment, settings.prompts_dir)
     database = Database(settings.resolved_database_url)
     await database.start()
     newswire = Newswire(database)
     newswire.start()
-    crew = Crew(database, [_enrichment_lane(settings)], _worker_settings(settings)) if with_worker else None
+    gateway = build_gateway(settings.llm)
+    lanes = [_enrichment_lane(settings, prompts, gateway)]
+    crew = Crew(database, lanes, _worker_settings(settings)) if with_worker else None
 
     def stop(signals: int = 1) -> None:
         database.noticeboard.close()
@@ -129,17 +136,18 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
         if crew is not None:
             crew.start()
         try:
-            yield Process(database, crew)
+            yield Process(database, gateway, crew)
         finally:
             stop()
             if crew is not None:
                 await crew.wait_stopped()
+            await gateway.close()
             await newswire.close()
             await database.close()
 
 
-def _enrichment_lane(settings: Settings) -> EnrichmentLane:
-    return EnrichmentLane(build_provider(settings.llm), settings.llm)
+def _enrichment_lane(settings: Settings, prompts: PromptRegistry, gateway: Gateway) -> EnrichmentLane:
+    return EnrichmentLane(build_provider(settings.llm, prompts, gateway), settings.llm)
 
 
 def _worker_settings(settings: Settings) -> WorkerSettings:

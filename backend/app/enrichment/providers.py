@@ -1,17 +1,21 @@
 """Which provider the settings ask for."""
 
-from app import clock
 from app.config import LLMSettings
 from app.enrichment.litellm_provider import LiteLLMProvider
 from app.enrichment.provider_interface import EnrichmentProvider
 from app.enrichment.stub_provider import StubProvider
-from app.llm.client import LLMClient
-from app.llm.gate import ProviderGate
+from app.llm.gateway import Gateway
+from app.prompts.registry import PromptRegistry
 
 
-def build_provider(settings: LLMSettings) -> EnrichmentProvider:
-    """A new provider, not yet started; the stub also where it is to stand in for a switched-off one."""
+def build_provider(
+    settings: LLMSettings, prompts: PromptRegistry, gateway: Gateway | None = None
+) -> EnrichmentProvider:
+    """A new provider, not yet started; the stub also where it is to stand in for a switched-off one.
+
+    Without a gateway to share it has one of its own.
+    """
     is_switched_to_stub = not settings.enabled and settings.disabled_mode == "stub"
     if settings.provider == "stub" or is_switched_to_stub:
-        return StubProvider(settings)
-    return LiteLLMProvider(settings, LLMClient(settings), ProviderGate(clock.local_seconds))
+        return StubProvider(settings, prompts)
+    return LiteLLMProvider(settings, prompts, gateway)

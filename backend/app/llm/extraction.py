@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
-Message = dict[str, str]
+# As OpenAI writes them: `role`, `content` and, around tools, a few more.
+Message = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
