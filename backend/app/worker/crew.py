@@ -88,22 +88,38 @@ class Crew:
     async def _get_ready(self) -> bool:
         """False when we were stopped before it came to working."""
         for lane in self._lanes:
-            await lane.start()
+            await self._start_lane(lane)
         while not self._stopping.is_set():
-            if self._lock is None:
-                return True
-            if self._lock.try_acquire():
-                try:
-                    for worker in self.workers:
-                        await worker.reclaim_everything()
-                except ServiceUnavailable as error:
-                    log.warning("worker.database_unavailable", exc_info=error)
-                    await clock.sleep(_RETRY_SECONDS)
-                    continue
-                return True
-            self._state = CrewState.STANDBY
-            await clock.sleep(_LOCK_SECONDS)
+            try:
+                if await self._is_alone():
+                    return True
+            except (ServiceUnavailable, OSError) as error:
+                log.warning("worker.cannot_begin", exc_info=error)
+                await clock.sleep(_RETRY_SECONDS)
+            else:
+                self._state = CrewState.STANDBY
+                await clock.sleep(_LOCK_SECONDS)
         return False
+
+    async def _start_lane(self, lane: Lane) -> None:
+        """However often it takes: a disk that was full or a file that was away may come back."""
+        while not self._stopping.is_set():
+            try:
+                await lane.start()
+                break
+            except Exception:
+                log.exception("lane.would_not_start", lane=lane.name)
+                await clock.sleep(_RETRY_SECONDS)
+
+    async def _is_alone(self) -> bool:
+        """Where only one may work, whether that is us; then every lease is a dead worker's."""
+        if self._lock is None:
+            return True
+        if not self._lock.try_acquire():
+            return False
+        for worker in self.workers:
+            await worker.reclaim_everything()
+        return True
 
 
 def _shares(slots: int, *, alone: bool) -> list[int]:
