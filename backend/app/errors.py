@@ -10,6 +10,8 @@
     │   ├── InvalidTransition         409 INVALID_STATE_TRANSITION
     │   ├── DuplicateRequest          409
     │   ├── TagExists                 409
+    │   ├── NameTaken                 409
+    │   ├── VersionConflict           409
     │   ├── PayloadTooLarge           413
     │   ├── PromptRefused             422 VALIDATION_ERROR: a template, or the values for one
     │   └── ServiceUnavailable        503
@@ -99,6 +101,16 @@ class DuplicateRequest(ApiError):
 class TagExists(ApiError):
     code, status = "TAG_EXISTS", 409
     sentence = "Another tag has this name already."
+
+
+class NameTaken(ApiError):
+    code, status = "NAME_TAKEN", 409
+    sentence = "Another one has this name already."
+
+
+class VersionConflict(ApiError):
+    code, status = "VERSION_CONFLICT", 409
+    sentence = "Somebody else changed it meanwhile; read it again, then repeat the change."
 
 
 class PayloadTooLarge(ApiError):

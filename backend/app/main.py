@@ -4,7 +4,7 @@ import gc
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from fastapi import FastAPI
@@ -27,6 +27,8 @@ from app.logs import configure_logs
 from app.migrations import migrate_in_thread
 from app.newswire import Newswire
 from app.prompts.registry import PromptRegistry, as_in_files
+from app.providers import routes as provider_routes
+from app.providers.access import ProviderAccess, build_access
 from app.shutdown import on_stop_signal
 from app.web import COMMON_ERRORS, Guard, RequestContext, install_error_handlers
 from app.worker.crew import Crew
@@ -47,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
         items_routes.library_router,
         tag_routes.router,
         profile_routes.router,
+        provider_routes.router,
     )
     for router in routers:
         app.include_router(router, prefix="/api/v1", responses=COMMON_ERRORS)
@@ -100,6 +103,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     async with running(settings, with_worker=settings.worker_enabled) as process:
         app.state.database = process.database
         app.state.crew = process.crew
+        app.state.providers = process.providers
         app.state.gateway = process.gateway
         app.state.identity = Identity(process.database, dev_auth=settings.dev_auth_allowed)
         app.state.dev_role = Role.named(settings.dev_role)
@@ -111,6 +115,7 @@ class Process:
     """What runs in this process beneath the web."""
 
     database: Database
+    providers: ProviderAccess
     gateway: Gateway
     crew: Crew | None
 
@@ -124,6 +129,8 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
     newswire = Newswire(database)
     newswire.start()
     gateway = build_gateway(settings.llm)
+    providers = replace(build_access(settings, database), traffic=gateway)
+    await providers.start()
     lanes = [_enrichment_lane(settings, prompts, gateway)]
     crew = Crew(database, lanes, _worker_settings(settings)) if with_worker else None
 
@@ -136,12 +143,13 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
         if crew is not None:
             crew.start()
         try:
-            yield Process(database, gateway, crew)
+            yield Process(database, providers, gateway, crew)
         finally:
             stop()
             if crew is not None:
                 await crew.wait_stopped()
             await gateway.close()
+            await providers.close()
             await newswire.close()
             await database.close()
 
