@@ -221,3 +221,21 @@ async def test_long_calls_begin_in_groups(vault: Vault) -> None:
         gate.open.set()
     worker.stop()
     await running
+
+
+async def test_a_call_that_ran_out_of_time_is_cut_off_once(vault: Vault) -> None:
+    item_id = await vault.post()
+    gate = Gate()
+    vault.provider.behaviours = [gate]
+    worker = vault.worker()
+    await worker._cycle()
+    await gate.reached.wait()
+    job = next(iter(worker._jobs.values()))
+    job.ends_by = 0
+    worker._end_overdue()
+    first = job.cancelled_as
+    worker._end_overdue()
+    assert first is not None and job.cancelled_as is first
+    await until(lambda: job.task.done())
+    await worker._cycle()
+    assert (await vault.item(item_id)).not_before is not None
