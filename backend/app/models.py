@@ -5,7 +5,21 @@ from app.database import Base
 from app.items.item_model import IdempotencyKey, Item, ItemEvent, ItemTag, Tag
 from app.llm.attempt_model import LLMAttempt
 from app.providers.provider_model import LLMProvider
+from app.spending.budget_model import LLMBudget, LLMSpend, SpendingAlert
 
 metadata = Base.metadata
 
-__all__ = ["IdempotencyKey", "Item", "ItemEvent", "ItemTag", "LLMAttempt", "LLMProvider", "Tag", "User", "metadata"]
+__all__ = [
+    "IdempotencyKey",
+    "Item",
+    "ItemEvent",
+    "ItemTag",
+    "LLMAttempt",
+    "LLMBudget",
+    "LLMProvider",
+    "LLMSpend",
+    "SpendingAlert",
+    "Tag",
+    "User",
+    "metadata",
+]

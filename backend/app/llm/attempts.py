@@ -52,7 +52,10 @@ NOTHING = Usage(0, 0, Decimal(0), Decimal(0))
 
 @dataclass(slots=True)
 class Attempt:
-    """One upstream call. `outcome` None means that it is under way."""
+    """One upstream call. `outcome` None means that it is under way.
+
+    `reserved_usd` is the most that it may cost, which counts as spent while its cost is unknown; None: nobody knows.
+    """
 
     provider: str
     model: str
@@ -62,6 +65,7 @@ class Attempt:
     outcome: AttemptOutcome | None = None
     error_code: str | None = None
     usage: Usage = field(default_factory=Usage)
+    reserved_usd: Decimal | None = None
 
     def settle(self, outcome: AttemptOutcome, *, usage: Usage | None = None, error_code: str | None = None) -> None:
         self.ended_at, self.outcome, self.error_code = utc_now(), outcome, error_code
