@@ -123,9 +123,7 @@ def settle(session: Session, changes: Sequence[tuple[Spender, Decimal]]) -> None
             _alert(session, budget, counter, sheet, percent=percent)
 
 
-def _refusal(
-    entry: Reservation, concerned: Sequence[tuple[Budget, Counter]], sheet: _Sheet
-) -> Refusal | None:
+def _refusal(entry: Reservation, concerned: Sequence[tuple[Budget, Counter]], sheet: _Sheet) -> Refusal | None:
     for budget, counter in concerned:
         spent = sheet.total(counter.key)
         if budget.is_hard and (entry.most_usd is None or spent + entry.most_usd > budget.limit_usd):

@@ -1,14 +1,14 @@
 """Budgets, what was spent of them, alerts, and on each attempt what was reserved for it.
 
-Revision ID: 009
-Revises: 008
+Revision ID: 010
+Revises: 009
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "009"
-down_revision = "008"
+revision = "010"
+down_revision = "009"
 branch_labels = None
 depends_on = None
 
