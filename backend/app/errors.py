@@ -10,6 +10,7 @@
     │   ├── InvalidTransition         409 INVALID_STATE_TRANSITION
     │   ├── DuplicateRequest          409
     │   ├── TagExists                 409
+    │   ├── PromptExists              409
     │   ├── PayloadTooLarge           413
     │   ├── PromptRefused             422 VALIDATION_ERROR: a template, or the values for one
     │   └── ServiceUnavailable        503
@@ -99,6 +100,11 @@ class DuplicateRequest(ApiError):
 class TagExists(ApiError):
     code, status = "TAG_EXISTS", 409
     sentence = "Another tag has this name already."
+
+
+class PromptExists(ApiError):
+    code, status = "PROMPT_EXISTS", 409
+    sentence = "There is a prompt with this id already."
 
 
 class PayloadTooLarge(ApiError):

@@ -26,7 +26,8 @@ from app.llm.gateway import Gateway, build_gateway
 from app.logs import configure_logs
 from app.migrations import migrate_in_thread
 from app.newswire import Newswire
-from app.prompts.registry import PromptRegistry, as_in_files
+from app.prompts import routes as prompt_routes
+from app.prompts.registry import PromptFollower, PromptRegistry, as_in_files
 from app.shutdown import on_stop_signal
 from app.web import COMMON_ERRORS, Guard, RequestContext, install_error_handlers
 from app.worker.crew import Crew
@@ -47,6 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
         items_routes.library_router,
         tag_routes.router,
         profile_routes.router,
+        prompt_routes.router,
     )
     for router in routers:
         app.include_router(router, prefix="/api/v1", responses=COMMON_ERRORS)
@@ -101,6 +103,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
         app.state.database = process.database
         app.state.crew = process.crew
         app.state.gateway = process.gateway
+        app.state.prompts = process.prompts
         app.state.identity = Identity(process.database, dev_auth=settings.dev_auth_allowed)
         app.state.dev_role = Role.named(settings.dev_role)
         yield
@@ -112,6 +115,7 @@ class Process:
 
     database: Database
     gateway: Gateway
+    prompts: PromptRegistry
     crew: Crew | None
 
 
@@ -123,6 +127,7 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
     await database.start()
     newswire = Newswire(database)
     newswire.start()
+    follower = PromptFollower(database, prompts)
     gateway = build_gateway(settings.llm)
     lanes = [_enrichment_lane(settings, prompts, gateway)]
     crew = Crew(database, lanes, _worker_settings(settings)) if with_worker else None
@@ -133,15 +138,17 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
             crew.stop(at_once=signals > 1)
 
     with on_stop_signal(stop):
-        if crew is not None:
-            crew.start()
         try:
-            yield Process(database, gateway, crew)
+            await follower.start()
+            if crew is not None:
+                crew.start()
+            yield Process(database, gateway, prompts, crew)
         finally:
             stop()
             if crew is not None:
                 await crew.wait_stopped()
             await gateway.close()
+            await follower.close()
             await newswire.close()
             await database.close()
 

@@ -4,7 +4,19 @@ from app.accounts.user_model import User
 from app.database import Base
 from app.items.item_model import IdempotencyKey, Item, ItemEvent, ItemTag, Tag
 from app.llm.attempt_model import LLMAttempt
+from app.prompts.prompt_model import PromptRow, PromptVersionRow
 
 metadata = Base.metadata
 
-__all__ = ["IdempotencyKey", "Item", "ItemEvent", "ItemTag", "LLMAttempt", "Tag", "User", "metadata"]
+__all__ = [
+    "IdempotencyKey",
+    "Item",
+    "ItemEvent",
+    "ItemTag",
+    "LLMAttempt",
+    "PromptRow",
+    "PromptVersionRow",
+    "Tag",
+    "User",
+    "metadata",
+]
