@@ -10,7 +10,8 @@
     │   ├── InvalidTransition         409 INVALID_STATE_TRANSITION
     │   ├── DuplicateRequest          409
     │   ├── TagExists                 409
-    │   ├── PromptExists              409
+    │   ├── NameTaken                 409
+    │   ├── VersionConflict           409
     │   ├── PayloadTooLarge           413
     │   ├── PromptRefused             422 VALIDATION_ERROR: a template, or the values for one
     │   └── ServiceUnavailable        503
@@ -102,9 +103,14 @@ class TagExists(ApiError):
     sentence = "Another tag has this name already."
 
 
-class PromptExists(ApiError):
-    code, status = "PROMPT_EXISTS", 409
-    sentence = "There is a prompt with this id already."
+class NameTaken(ApiError):
+    code, status = "NAME_TAKEN", 409
+    sentence = "Another one has this name already."
+
+
+class VersionConflict(ApiError):
+    code, status = "VERSION_CONFLICT", 409
+    sentence = "Somebody else changed it meanwhile; read it again, then repeat the change."
 
 
 class PayloadTooLarge(ApiError):

@@ -4,7 +4,7 @@ import gc
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from fastapi import FastAPI
@@ -27,7 +27,9 @@ from app.logs import configure_logs
 from app.migrations import migrate_in_thread
 from app.newswire import Newswire
 from app.prompts import routes as prompt_routes
-from app.prompts.registry import PromptFollower, PromptRegistry, as_in_files
+from app.prompts.registry import PromptRegistry, as_in_files, following
+from app.providers import routes as provider_routes
+from app.providers.access import ProviderAccess, build_access
 from app.shutdown import on_stop_signal
 from app.web import COMMON_ERRORS, Guard, RequestContext, install_error_handlers
 from app.worker.crew import Crew
@@ -49,6 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
         tag_routes.router,
         profile_routes.router,
         prompt_routes.router,
+        provider_routes.router,
     )
     for router in routers:
         app.include_router(router, prefix="/api/v1", responses=COMMON_ERRORS)
@@ -102,6 +105,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     async with running(settings, with_worker=settings.worker_enabled) as process:
         app.state.database = process.database
         app.state.crew = process.crew
+        app.state.providers = process.providers
         app.state.gateway = process.gateway
         app.state.prompts = process.prompts
         app.state.identity = Identity(process.database, dev_auth=settings.dev_auth_allowed)
@@ -114,6 +118,7 @@ class Process:
     """What runs in this process beneath the web."""
 
     database: Database
+    providers: ProviderAccess
     gateway: Gateway
     prompts: PromptRegistry
     crew: Crew | None
@@ -127,8 +132,9 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
     await database.start()
     newswire = Newswire(database)
     newswire.start()
-    follower = PromptFollower(database, prompts)
     gateway = build_gateway(settings.llm)
+    providers = replace(build_access(settings, database), traffic=gateway)
+    await providers.start()
     lanes = [_enrichment_lane(settings, prompts, gateway)]
     crew = Crew(database, lanes, _worker_settings(settings)) if with_worker else None
 
@@ -139,16 +145,16 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
 
     with on_stop_signal(stop):
         try:
-            await follower.start()
-            if crew is not None:
-                crew.start()
-            yield Process(database, gateway, prompts, crew)
+            async with following(database, prompts):
+                if crew is not None:
+                    crew.start()
+                yield Process(database, providers, gateway, prompts, crew)
         finally:
             stop()
             if crew is not None:
                 await crew.wait_stopped()
             await gateway.close()
-            await follower.close()
+            await providers.close()
             await newswire.close()
             await database.close()
 

@@ -5,6 +5,7 @@ from app.database import Base
 from app.items.item_model import IdempotencyKey, Item, ItemEvent, ItemTag, Tag
 from app.llm.attempt_model import LLMAttempt
 from app.prompts.prompt_model import PromptRow, PromptVersionRow
+from app.providers.provider_model import LLMProvider
 
 metadata = Base.metadata
 
@@ -14,6 +15,7 @@ __all__ = [
     "ItemEvent",
     "ItemTag",
     "LLMAttempt",
+    "LLMProvider",
     "PromptRow",
     "PromptVersionRow",
     "Tag",

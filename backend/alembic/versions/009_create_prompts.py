@@ -9,7 +9,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "009"
-down_revision = "007"
+down_revision = "008"
 branch_labels = None
 depends_on = None
 

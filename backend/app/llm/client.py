@@ -43,6 +43,7 @@ from app.llm.starts import Starts
 from app.llm.tally import RunTally
 from app.llm.vendor_answer import is_refused, json_of, usage_at, usage_of
 from app.llm.vendor_log import filters_kept_out, silence_vendor_loggers
+from app.providers.outbound import ConnectionGuard
 
 _log = structlog.get_logger(__name__)
 
@@ -195,7 +196,7 @@ class _Engine:
         litellm.drop_params = False  # it would also repeat a call that was answered with 422
         self._litellm, self._instructor, self._is_internal_call = litellm, instructor, is_internal_call
         self._settings = settings
-        self._session = http_session()
+        self._session = http_session(ConnectionGuard.of(settings))
         self._starts = Starts(_STARTS_AT_A_TIME)
         self._plans: dict[str, _Plan] = {}
         self._forms: dict[type[BaseModel], type[BaseModel]] = {}

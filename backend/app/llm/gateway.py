@@ -16,6 +16,7 @@ from app.llm.extraction import Answer, Extraction, Message, provider_of
 from app.llm.gate import UNLIMITED, Admission, ProviderGate, is_provider_wide
 from app.llm.policy import most_hopeful
 from app.llm.receipts import Account
+from app.providers.traffic import Traffic
 
 # With less than this left a call would only cost money.
 _SHORTEST_TRY_SECONDS = 0.05
@@ -90,6 +91,10 @@ class Gateway:
     def seconds_until_open(self, task: str) -> float:
         """How long an allowance of 0 lasts at least; 0 when it lasts until a probe under way has ended."""
         return min(self._gate.seconds_until_open(provider_of(model)) for model in self._task_models(task))
+
+    def traffic_of(self, provider: str) -> Traffic:
+        """For the provider's status."""
+        return self._gate.traffic_of(provider)
 
     def _models(self, call: Call) -> list[str]:
         return list(call.models) or self._task_models(call.task)

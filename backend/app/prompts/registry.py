@@ -7,7 +7,8 @@ no news told. A version that its callers could not use, since they give other va
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -117,51 +118,46 @@ def as_in_files(environment: str, extra: Path | None = None) -> PromptRegistry:
     return PromptRegistry(load_templates(extra), environment)
 
 
-class PromptFollower:
-    """Keeps a registry as the database has it; `start` once it is migrated, `close` after the last call."""
+@asynccontextmanager
+async def following(database: Database, registry: PromptRegistry) -> AsyncIterator[None]:
+    """Takes the files into the database, which is migrated, and keeps the registry as it is there.
 
-    def __init__(self, database: Database, registry: PromptRegistry) -> None:
-        self._database = database
-        self._registry = registry
-        self._news = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._unsubscribe: Callable[[], None] | None = None
+    Raises NotReady while it is away: the versions would have no numbers.
+    """
+    try:
+        if not await database.read(lambda session: files_are_taken_in(session, registry.loaded)):
+            await database.write(lambda session: take_in_files(session, registry.loaded))
+        await registry.refresh(database)
+    except ServiceUnavailable as error:
+        raise NotReady("the prompts cannot be written into the database: see whether it is well") from error
+    news = asyncio.Event()
 
-    async def start(self) -> None:
-        """The files go into the database first. Raises NotReady when that cannot be: versions would have no number."""
-        loaded = self._registry.loaded
+    def hear(told: News) -> None:
+        if told.anything or PROMPTS in told.configured:
+            news.set()
+
+    unsubscribe = database.noticeboard.subscribe(hear)
+    task = asyncio.create_task(_follow(database, registry, news))
+    try:
+        yield
+    finally:
+        unsubscribe()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _follow(database: Database, registry: PromptRegistry, news: asyncio.Event) -> None:
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_POLL_SECONDS):
+                await news.wait()
+        news.clear()
         try:
-            if not await self._database.read(lambda session: files_are_taken_in(session, loaded)):
-                await self._database.write(lambda session: take_in_files(session, loaded))
-            await self._registry.refresh(self._database)
+            await registry.refresh(database)
         except ServiceUnavailable as error:
-            raise NotReady("the prompts cannot be written into the database: see whether it is well") from error
-        self._unsubscribe = self._database.noticeboard.subscribe(self._hear)
-        self._task = asyncio.create_task(self._follow())
-
-    async def close(self) -> None:
-        if self._unsubscribe is not None:
-            self._unsubscribe()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    def _hear(self, news: News) -> None:
-        if news.anything or PROMPTS in news.configured:
-            self._news.set()
-
-    async def _follow(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_POLL_SECONDS):
-                    await self._news.wait()
-            self._news.clear()
-            try:
-                await self._registry.refresh(self._database)
-            except ServiceUnavailable as error:
-                log.warning("prompts.not_refreshed", exc_info=error)
-                self._news.set()
-            await clock.sleep(_SHORTEST_GAP_SECONDS)
+            log.warning("prompts.not_refreshed", exc_info=error)
+            news.set()
+        await clock.sleep(_SHORTEST_GAP_SECONDS)
 
 
 def _revisions(session: Session) -> dict[str, int]:

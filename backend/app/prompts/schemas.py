@@ -2,12 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictInt, StringConstraints
+from pydantic import Field, StringConstraints
 
-from app.prompts.template import CASES_MAX, Case, Name, PromptBody, PromptId, Template
+from app.prompts.template import CASES_MAX, Case, Name, PromptBody, PromptId, Template, WholeNumber
 from app.web import Text, WireModel, WireTime
 
-VersionNumber = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
+VersionNumber = Annotated[WholeNumber, Field(ge=1, le=2**31 - 1)]
 
 
 class PromptCreate(Template):

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.announcements import news_of
 from app.clock import utc_now
-from app.errors import InvalidInput, NotFound, PromptExists
+from app.errors import InvalidInput, NameTaken, NotFound
 from app.prompts.files import TemplateSet
 from app.prompts.prompt_model import PromptRow, PromptVersionRow
 from app.prompts.prompt_version import content_of, digest_of
@@ -56,11 +56,11 @@ def take_in_files(session: Session, loaded: TemplateSet) -> None:
 
 
 def create_prompt(session: Session, template: Template, messages: Mapping[str, str], author_id: str) -> PromptRow:
-    """A prompt in its first version. Raises PromptExists, also for one that was deleted."""
+    """A prompt in its first version. Raises NameTaken, also for one that was deleted."""
     row = _ensure_row(session, template)
     if row.current_version:
-        sentence = "A prompt of this id was deleted; restore it." if row.deleted_at else None
-        raise PromptExists(sentence)
+        deleted = ", and was deleted: restore it" if row.deleted_at else ""
+        raise NameTaken(f"There is a prompt with this id already{deleted}.")
     row.current_version = _version_of(session, row, content_of(template.body, messages), author_id)
     _touch(session, row)
     return row

@@ -167,7 +167,7 @@ async def test_a_deleted_prompt_is_gone_until_it_is_restored(client: AsyncClient
         assert (await client.get(f"{PROMPTS}/greeting{path}")).status_code == 404
     assert (await client.delete(f"{PROMPTS}/greeting")).status_code == 404
     again = await client.post(PROMPTS, json=TEMPLATE)
-    assert (again.status_code, code_of(again)) == (409, "PROMPT_EXISTS") and "restore" in again.text
+    assert (again.status_code, code_of(again)) == (409, "NAME_TAKEN") and "restore" in again.text
     assert (await act(client, "restore", None))["currentVersion"] == 1
     assert registry.get("greeting").version == 1
 
@@ -194,7 +194,7 @@ async def test_nothing_to_restore_is_said(client: AsyncClient) -> None:
 
 async def test_an_id_that_is_taken_is_409(client: AsyncClient) -> None:
     await make(client)
-    assert code_of(await client.post(PROMPTS, json=TEMPLATE)) == "PROMPT_EXISTS"
+    assert code_of(await client.post(PROMPTS, json=TEMPLATE)) == "NAME_TAKEN"
     assert (await client.post(PROMPTS, json={**TEMPLATE, "id": "query"})).status_code == 409
 
 

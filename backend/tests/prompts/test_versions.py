@@ -18,7 +18,7 @@ from app.prompts import registry as registry_module
 from app.prompts import versions
 from app.prompts.files import TemplateSet, load_templates
 from app.prompts.prompt_model import PromptVersionRow
-from app.prompts.registry import PromptFollower, PromptRegistry
+from app.prompts.registry import PromptRegistry, following
 from app.prompts.template import Piece, Template
 
 AUTHOR = "0" * 36
@@ -36,20 +36,16 @@ def other_words(loaded: TemplateSet, prompt_id: str, words: str) -> TemplateSet:
 
 
 @asynccontextmanager
-async def following(database: Database, loaded: TemplateSet) -> AsyncIterator[PromptRegistry]:
+async def process(database: Database, loaded: TemplateSet) -> AsyncIterator[PromptRegistry]:
     """The registry of a process that has started."""
     registry = PromptRegistry(loaded, "development")
-    follower = PromptFollower(database, registry)
-    await follower.start()
-    try:
+    async with following(database, registry):
         yield registry
-    finally:
-        await follower.close()
 
 
 async def started(database: Database, loaded: TemplateSet) -> PromptRegistry:
     """The registry of a process that has started and stopped again."""
-    async with following(database, loaded) as registry:
+    async with process(database, loaded) as registry:
         return registry
 
 
@@ -171,7 +167,7 @@ async def until(condition: Any) -> None:
 
 async def test_another_process_hears_of_a_change(database_url: str, database: Database) -> None:
     loaded = load_templates()
-    async with following(database, loaded) as registry:
+    async with process(database, loaded) as registry:
         newswire = Newswire(database)
         newswire.start()
         other = Database(database_url)
@@ -185,7 +181,7 @@ async def test_another_process_hears_of_a_change(database_url: str, database: Da
 async def test_after_an_outage_the_change_is_found(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry_module, "_SHORTEST_GAP_SECONDS", 0.01)
     loaded = load_templates()
-    async with following(database, loaded) as registry:
+    async with process(database, loaded) as registry:
         real, tries = database.read, []
 
         async def away(work: Any) -> Any:
