@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import orjson
+import structlog
 from sqlalchemy.orm import Session
 
+log = structlog.get_logger()
 _IDS_PER_NOTICE = 100  # a PostgreSQL notification holds 8,000 bytes; past that, listeners are told "anything"
 
 
@@ -81,8 +83,12 @@ class Noticeboard:
         return lambda: self._listeners.remove(listener)
 
     def publish(self, news: News) -> None:
+        """A listener that fails takes none of the others along, nor the write that is being announced."""
         for listener in tuple(self._listeners):
-            listener(news)
+            try:
+                listener(news)
+            except Exception:
+                log.exception("news.listener_failed")
 
     def close(self) -> None:
         """Tell every listener for the last time: the process is stopping, and open streams must end."""

@@ -18,6 +18,7 @@ from app.llm.gate import UNLIMITED
 from app.prompts.registry import PromptRegistry
 
 _NAME = "stub"
+_FREE = Decimal(0)
 
 
 class StubProvider:
@@ -76,7 +77,7 @@ class StubProvider:
 def _usage(text: str, content: EnrichmentSchema) -> Usage:
     """Words for tokens, at a price that is known to be nothing."""
     answer = " ".join([content.title, content.summary, *content.tags])
-    return Usage(len(text.split()), len(answer.split()), Decimal(0), Decimal(0))
+    return Usage(len(text.split()), len(answer.split()), _FREE, _FREE)
 
 
 def _share(text: str) -> float:
