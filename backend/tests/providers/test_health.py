@@ -1,13 +1,19 @@
 """Whether a provider lives: what a look sees on each wire, what it changes, and whom nobody looks at."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from fastapi import FastAPI
 from httpx import AsyncClient
 from pydantic import SecretStr
@@ -125,6 +131,33 @@ async def test_a_private_address_is_not_looked_at() -> None:
     async with upstream(lambda: 200) as (address, asked):
         assert (await look(Provider("p", COMPATIBLE, base_url=address))).error_code == "address_refused"
     assert asked == []
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    """For a server that nobody has a reason to trust, and whose time is over."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(NOW - timedelta(days=9))
+        .not_valid_after(NOW - timedelta(days=8))
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    pem, private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (folder / "both.pem").write_bytes(certificate.public_bytes(pem) + key.private_bytes(pem, private, plain))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "both.pem")
+    return context
+
+
+async def test_a_certificate_that_does_not_hold_is_told(tmp_path: Path) -> None:
+    loop, context = asyncio.get_running_loop(), self_signed(tmp_path)
+    server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    sign = await look(Provider("p", COMPATIBLE, base_url=f"https://127.0.0.1:{port}/v1"), "127.0.0.1")
+    server.close()
+    assert (sign.is_alive, sign.error_code) == (False, "certificate")
 
 
 async def test_silence_is_no_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
