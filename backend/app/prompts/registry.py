@@ -25,7 +25,7 @@ from app.prompts.checking import problems_of_replacement
 from app.prompts.files import TemplateSet, load_templates
 from app.prompts.prompt_model import PromptRow, PromptVersionRow
 from app.prompts.prompt_version import PromptVersion, messages_used
-from app.prompts.template import PromptBody
+from app.prompts.template import Case, PromptBody
 from app.prompts.versions import PROMPTS, files_are_taken_in, take_in_files
 
 log = structlog.get_logger()
@@ -36,11 +36,12 @@ _POLL_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt and all its versions by number. `current`: the one in use."""
+    """A prompt, its cases and all its versions by number. `current`: the one in use."""
 
     id: str
     current: int
     versions: Mapping[int, PromptVersion] = field(repr=False)
+    cases: tuple[Case, ...] = field(repr=False)
 
 
 class PromptRegistry:
@@ -54,6 +55,10 @@ class PromptRegistry:
 
     def __len__(self) -> int:
         return len(self._prompts)
+
+    def prompts(self) -> list[Prompt]:
+        """All of them, by id."""
+        return [self._prompts[id_] for id_ in sorted(self._prompts)]
 
     def get(self, prompt_id: str, version: int | None = None) -> PromptVersion:
         """The version in use, or this one. Raises NotFound."""
@@ -81,7 +86,7 @@ class PromptRegistry:
         if row.deleted_at is not None:
             self._prompts.pop(row.id, None)
         elif current is not None:
-            self._prompts[row.id] = Prompt(row.id, current, versions)
+            self._prompts[row.id] = Prompt(row.id, current, versions, self._cases(row))
 
     def _read(self, row: PromptRow, stored: PromptVersionRow) -> PromptVersion | None:
         """None for one that another release wrote in a form that this one does not know."""
@@ -92,6 +97,13 @@ class PromptRegistry:
             return None
         messages = stored.content["messages"]
         return PromptVersion(row.id, stored.version, row.category, body, messages, self.environment)
+
+    def _cases(self, row: PromptRow) -> tuple[Case, ...]:
+        try:
+            return tuple(Case.model_validate(case) for case in row.cases)
+        except ValidationError:
+            log.warning("prompt.cases_unreadable", prompt=row.id)
+            return ()
 
     def _usable(self, row: PromptRow, versions: Mapping[int, PromptVersion]) -> int | None:
         """The number of the version in use; the files' where the chosen one cannot be."""
@@ -109,7 +121,7 @@ def _as_in_files(loaded: TemplateSet, environment: str) -> dict[str, Prompt]:
     for id_, template in loaded.templates.items():
         body = template.body
         version = PromptVersion(id_, 1, template.category, body, messages_used(body, loaded.messages), environment)
-        prompts[id_] = Prompt(id_, 1, {1: version})
+        prompts[id_] = Prompt(id_, 1, {1: version}, template.cases)
     return prompts
 
 
