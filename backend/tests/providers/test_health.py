@@ -5,15 +5,10 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from fastapi import FastAPI
 from httpx import AsyncClient
 from pydantic import SecretStr
@@ -29,6 +24,7 @@ from app.providers.registry import ProviderRegistry
 from app.providers.schemas import HealthState
 from app.providers.secret_keys import SettingsKeys, new_key
 from app.providers.vault import Vault
+from tests.protocol_server.certificates import Authority
 from tests.protocol_server.server import ProtocolServer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -116,10 +112,36 @@ async def test_only_a_fault_of_the_server_is_no_sign_of_life(
     assert (sign.is_alive, sign.error_code, len(asked)) == (is_alive, code, 1)
 
 
-async def test_the_protocol_server_s_list_is_a_sign_of_life() -> None:
+@pytest.mark.parametrize(
+    ("kind", "path", "check"),
+    [
+        (ProviderKind.OPENAI, "/v1", HealthCheck.MODELS),
+        (COMPATIBLE, "/v1", HealthCheck.MODELS),
+        (COMPATIBLE, "/v1", HealthCheck.OLLAMA_TAGS),
+        (ProviderKind.ANTHROPIC, "", HealthCheck.MODELS),
+        (ProviderKind.ANTHROPIC, "/v1", HealthCheck.MODELS),
+    ],
+)
+async def test_each_wire_s_list_is_found_and_is_no_call(kind: ProviderKind, path: str, check: HealthCheck) -> None:
     async with ProtocolServer() as server:
-        assert (await look(Provider("p", COMPATIBLE, base_url=server.base_url), "127.0.0.1")).error_code is None
-        assert server.calls == [], "a look is no call"
+        key, address = SecretStr("sk-test"), f"{server.url}{path}"
+        provider = Provider("p", kind, address, key, KeyState.SET, health_check=check)
+        assert (await look(provider, "127.0.0.1")).error_code is None
+        assert (server.listings, server.calls) == (1, [])
+
+
+async def test_a_server_that_goes_down_leaves_and_comes_back_when_it_is_up(app: FastAPI) -> None:
+    probe = HttpProbe(ConnectionGuard(AddressPolicy.of(["127.0.0.1"])))
+    async with ProtocolServer() as server:
+        provider = Provider("p", COMPATIBLE, base_url=server.base_url, api_key=SecretStr("sk-test"))
+        async with watching(app, probe, provider) as monitor:
+            await until(monitor, lambda: monitor.health_of("p").state is HealthState.HEALTHY)
+            for fault in ("503", "reset"):
+                server.go_down(fault)
+                await until(monitor, lambda: monitor.is_down("p"))
+                server.go_up()
+                await until(monitor, lambda: not monitor.is_down("p"))
+        assert server.calls == []
 
 
 async def test_no_connection_is_no_sign_of_life() -> None:
@@ -133,31 +155,12 @@ async def test_a_private_address_is_not_looked_at() -> None:
     assert asked == []
 
 
-def self_signed(folder: Path) -> ssl.SSLContext:
-    """For a server that nobody has a reason to trust, and whose time is over."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(NOW - timedelta(days=9))
-        .not_valid_after(NOW - timedelta(days=8))
-        .sign(key, hashes.SHA256())
-    )
-    plain = serialization.NoEncryption()
-    pem, private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    (folder / "both.pem").write_bytes(certificate.public_bytes(pem) + key.private_bytes(pem, private, plain))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "both.pem")
-    return context
-
-
-async def test_a_certificate_that_does_not_hold_is_told(tmp_path: Path) -> None:
-    loop, context = asyncio.get_running_loop(), self_signed(tmp_path)
-    server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=context)
-    port = server.sockets[0].getsockname()[1]
-    sign = await look(Provider("p", COMPATIBLE, base_url=f"https://127.0.0.1:{port}/v1"), "127.0.0.1")
-    server.close()
-    assert (sign.is_alive, sign.error_code) == (False, "certificate")
+@pytest.mark.parametrize("shown", [Authority.expired, Authority.for_another_host, Authority.valid])
+async def test_a_certificate_that_does_not_hold_is_told(shown: Callable[[Authority], ssl.SSLContext]) -> None:
+    """Even a valid one, of an authority that nobody knows."""
+    async with ProtocolServer(tls=shown(Authority())) as server:
+        sign = await look(Provider("p", COMPATIBLE, base_url=server.base_url), "127.0.0.1")
+    assert (sign.is_alive, sign.error_code, server.listings) == (False, "certificate", 0)
 
 
 async def test_silence_is_no_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
