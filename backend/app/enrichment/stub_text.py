@@ -14,7 +14,7 @@ _SPARE_TAGS = ("note", "unsorted", "inbox")
 _UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _MARKUP = re.compile(r"^[\s#>*+\-–—=_~|`•]+")
 _URL = re.compile(r"https?://\S+", re.IGNORECASE)
-_SENTENCE = re.compile(r".+?(?:[.!?…](?=\s|$)|[。！？]|$)")  # noqa: RUF001 - the full stops of East Asia
+_SENTENCE = re.compile(r".+?(?:[.!?…](?=\s|$)|[。！？]|$)")  # the full stops of East Asia too
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _FIRST_PERSON = re.compile(r"\b(?:i|i'm|i've|my|me|we|our|todo|remember|ich|wir|je|nous|yo)\b", re.IGNORECASE)
 # Scripts written without spaces: a run of letters there is no word, pairs of them nearly are.

@@ -78,6 +78,7 @@ TABLE = [
     Row("nul_title", LLMInvalidAnswer, BAD, calls=(3, 3)),
     Row("wrong_source_type", LLMInvalidAnswer, BAD, calls=(3, 3)),
     Row("huge=9", LLMInvalidAnswer, BAD, is_lost=True),
+    Row("no_usage", None, is_lost=True),
     Row("html", LLMUnreachable, FREE, is_lost=True),
     Row("invalid_json", LLMUnreachable, FREE, is_lost=True),
 ]

@@ -11,7 +11,7 @@ from pathlib import Path
 import uvloop
 
 from tests.protocol_server.choice import TRANSIENT_MIX, Mix
-from tests.protocol_server.faults.table import FAULTS, parse_expression
+from tests.protocol_server.faults.table import ALL_FAULTS, parse_expression
 from tests.protocol_server.server import ProtocolServer
 
 
@@ -32,7 +32,8 @@ def _expression(text: str) -> str:
 
 def _fault_lines() -> str:
     lines = [
-        f"  {f.name + (f'={f.default:g}' if f.default is not None else ''):<20} {f.summary}" for f in FAULTS.values()
+        f"  {f.name + (f'={f.default:g}' if f.default is not None else ''):<20} {f.summary}"
+        for f in ALL_FAULTS.values()
     ]
     return "\n".join(["faults (name=default parameter; join with +, ok is none):", *lines])
 

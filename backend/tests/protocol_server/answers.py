@@ -31,6 +31,7 @@ class Ask:
     prompt_tokens: int
     messages: int
     stream: bool = False
+    stream_usage: bool = False
     tool_name: str | None = None
     key: str | None = None
     correlation_id: str | None = None
@@ -69,3 +70,14 @@ def enrichment_for(text: str) -> dict[str, object]:
         "tags": tags,
         "source_type": "ARTICLE" if is_article else "NOTE",
     }
+
+
+def words_for(text: str) -> str:
+    """Plain words about the text: long enough for a stream of a dozen chunks, and never 30 characters of it."""
+    answer = enrichment_for(text)
+    subjects = " ".join(f"One could say something about {subject}." for subject in _strings(answer["tags"]))
+    return f"{answer['title']}. {answer['summary']} {subjects} That is all there is to say."
+
+
+def _strings(value: object) -> list[str]:
+    return [str(part) for part in value] if isinstance(value, list) else []

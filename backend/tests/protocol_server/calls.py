@@ -23,9 +23,11 @@ class Call:
     """One completion request. `run` is one life of the server: (`run`, `seq`) is unique in a file of several.
 
     `status` is the one sent or about to be sent, 0 where no header leaves. `ended_at` is None while the call
-    is open. The bill counts an answer as generated when the call arrives: who hangs up while it is on its way
-    pays all the same. `text_sha256` is of the last user message, `first_text_sha256` of the first, which a
-    re-ask does not change.
+    is open; `first_byte_monotonic` stays empty where nothing left. `chunks_sent` counts the pieces of text of a
+    stream. `is_complete`: the whole of a generated answer, in a stream up to its finish reason, was handed to
+    the connection; `has_hung_up`: the client left before its last byte. The bill counts an answer as generated
+    when the call arrives: who hangs up while it is on its way pays all the same. `text_sha256` is of the last
+    user message, `first_text_sha256` of the first, which a re-ask does not change.
     """
 
     run: str
@@ -48,6 +50,11 @@ class Call:
     ended_at: datetime | None = None
     ended_monotonic: float | None = None
     has_hung_up: bool = False
+    wire: str = "openai"
+    is_stream: bool = False
+    first_byte_monotonic: float | None = None
+    chunks_sent: int = 0
+    is_complete: bool = False
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Self:
@@ -73,7 +80,7 @@ class CallBook:
         self.calls: list[Call] = []
         self.peak_open = self._open
 
-    def arrive(self, ask: Ask, path: str, fault: str) -> Call:
+    def arrive(self, ask: Ask, path: str, fault: str, wire: str) -> Call:
         """Open the call. The caller fills in status and bill, then writes it with `record`."""
         self._seq += 1
         self._open += 1
@@ -94,11 +101,18 @@ class CallBook:
             correlation_id=ask.correlation_id,
             key_sha256=digest_of(ask.key) if ask.key is not None else None,
             fault=fault,
+            wire=wire,
+            is_stream=ask.stream,
         )
 
     def record(self, call: Call) -> None:
         self.calls.append(call)
         self._write(call)
+
+    def note_first_byte(self, call: Call) -> None:
+        """Safe to repeat, the first one counts."""
+        if call.first_byte_monotonic is None:
+            call.first_byte_monotonic = time.monotonic()
 
     def end(self, call: Call, *, has_hung_up: bool) -> None:
         """Close the call; safe to repeat, the first end counts."""

@@ -32,6 +32,12 @@ class Asker:
             messages.insert(0, {"role": "system", "content": "Answer in a ```json codeblock."})
         return self.http.post("/v1/chat/completions", json={"model": model, "messages": messages, **MODES[mode]})
 
+    def stream(self, text: str, *, mode: str = "plain", include_usage: bool = True) -> httpx.Response:
+        """The whole stream as one response; raises httpx's error where it breaks off."""
+        body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": text}], **MODES[mode]}
+        options = {"stream_options": {"include_usage": True}} if include_usage else {}
+        return self.http.post("/v1/chat/completions", json={**body, "stream": True, **options})
+
     def content(self, text: str, *, mode: str = "json_schema") -> str:
         content: str = self.post(text, mode=mode).json()["choices"][0]["message"]["content"]
         return content

@@ -34,9 +34,10 @@ class Request:
     is_keep_alive: bool
 
 
-def head_of(status: int, content_length: int, headers: dict[str, str]) -> bytes:
-    """Status line and header block, the empty line included."""
-    lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, 'Unknown')}", f"content-length: {content_length}"]
+def head_of(status: int, content_length: int | None, headers: dict[str, str]) -> bytes:
+    """Status line and header block, the empty line included. No length: the body comes in HTTP's chunks."""
+    framing = "transfer-encoding: chunked" if content_length is None else f"content-length: {content_length}"
+    lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, 'Unknown')}", framing]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
@@ -149,11 +150,15 @@ class Peer(asyncio.Protocol):
         while len(view) > _SLICE_BYTES:
             self.write(view[:_SLICE_BYTES])
             view = view[_SLICE_BYTES:]
-            while not self._is_writable and not self.is_gone:
-                await self._park()
-            self.check()
+            await self.drain()
         before_last()
         self.write(bytes(view))
+
+    async def drain(self) -> None:
+        """Wait until the client has read enough of what was written. Raises PeerGoneError when it leaves."""
+        while not self._is_writable and not self.is_gone:
+            await self._park()
+        self.check()
 
     def close(self) -> None:
         if self._transport is not None:

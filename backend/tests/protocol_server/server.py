@@ -16,17 +16,17 @@ import uvloop
 from tests.protocol_server import control
 from tests.protocol_server.calls import Call, CallBook
 from tests.protocol_server.choice import Choice, Mix
-from tests.protocol_server.delivery import Reply, deliver
-from tests.protocol_server.faults.plan import Delivery, Plan
+from tests.protocol_server.delivery import Way, deliver
+from tests.protocol_server.faults.plan import Plan
 from tests.protocol_server.faults.table import UnknownFaultError, plan_for
 from tests.protocol_server.peer import Peer, PeerGoneError, Request, head_of
+from tests.protocol_server.rendering import render
 from tests.protocol_server.wires import openai
+from tests.protocol_server.wires.table import WIRES
 from tests.protocol_server.wires.wire import Wire
 
 HOST = "127.0.0.1"
 _JSON = {"content-type": "application/json"}
-_WIRES: dict[str, Wire] = {"/v1/chat/completions": openai}
-_HEADLESS = frozenset({Delivery.RESET, Delivery.HANG_HEADERS})
 
 
 class ProtocolServer:
@@ -131,7 +131,7 @@ class ProtocolServer:
 
     async def _answer(self, peer: Peer, request: Request) -> None:
         path = request.target.partition("?")[0]
-        wire = _WIRES.get(path)
+        wire = WIRES.get(path)
         if wire is not None and request.method == "POST":
             await self._complete(peer, request, wire, path)
         elif path == "/v1/models" and request.method == "GET":
@@ -151,10 +151,6 @@ class ProtocolServer:
         if ask.key is None:
             _reply(peer, 401, wire.error_body("You didn't provide an API key.", "invalid_request_error"))
             return
-        if ask.stream:
-            message = "This server does not stream yet."
-            _reply(peer, 400, wire.error_body(message, "invalid_request_error", "stream_unsupported"))
-            return
         fault = self._choice.take(ask)
         try:
             plan = plan_for(ask, fault)
@@ -162,41 +158,20 @@ class ProtocolServer:
             # A typing error in a marker must be seen, not pass for a good call.
             _reply(peer, 400, wire.error_body(str(error), "invalid_request_error", "unknown_fault"))
             return
-        await self._carry_out(peer, plan, wire, self._book.arrive(ask, path, fault))
+        await self._carry_out(peer, plan, wire, self._book.arrive(ask, path, fault, wire.name))
 
     async def _carry_out(self, peer: Peer, plan: Plan, wire: Wire, call: Call) -> None:
         """The call from its entry in the book to its end, by whichever way it comes."""
         try:
-            reply = _render(plan, wire, call)
+            reply = render(plan, wire, call)
             self._book.record(call)
             await peer.pause(self.latency_seconds + plan.wait_seconds)
-            await deliver(peer, plan, reply, lambda: self._book.end(call, has_hung_up=False))
+            await deliver(Way(peer, self._book, call), plan, reply)
         except PeerGoneError:
             self._book.end(call, has_hung_up=True)
             raise
         finally:
             self._book.end(call, has_hung_up=False)
-
-
-def _render(plan: Plan, wire: Wire, call: Call) -> Reply:
-    """The answer in bytes; enters status, answer id and bill into the call."""
-    answer_id = f"{wire.ID_PREFIX}{call.run}{call.seq:08d}"
-    if plan.error is not None:
-        status, body = plan.error.status, wire.failure(plan)
-    else:
-        status, (body, completion_tokens) = 200, wire.completion(plan, answer_id)
-        call.answer_id = answer_id
-        if plan.is_generated:
-            call.billed_input_tokens, call.billed_output_tokens = plan.ask.prompt_tokens, completion_tokens
-    if plan.body is not None:
-        body = plan.body(body)
-    call.status = 0 if plan.delivery in _HEADLESS else status
-    headers = {
-        "content-type": plan.content_type,
-        "x-request-id": f"req_{call.run}{call.seq:08d}",
-        **plan.headers,
-    }
-    return Reply(head_of(status, len(body), headers), body)
 
 
 def _reply(peer: Peer, status: int, body: bytes) -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.protocol_server.answers import digest_of, enrichment_for
-from tests.protocol_server.conftest import Asker
+from tests.protocol_server.answers import digest_of, enrichment_for, words_for
+from tests.protocol_server.conftest import TOOL, Asker
 
 NOTE = "Remember to water the tall plants behind the kitchen window before Friday"
 
@@ -26,7 +26,7 @@ def test_a_good_answer_keeps_the_rules_of_an_enrichment(text: str) -> None:
 @given(st.text(min_size=30, max_size=400))
 @example("Donaudampfschifffahrtsgesellschaftskapitaen")
 def test_no_thirty_characters_of_the_text_come_back(text: str) -> None:
-    answer = json.dumps(enrichment_for(text), ensure_ascii=False)
+    answer = json.dumps(enrichment_for(text), ensure_ascii=False) + words_for(text)
     assert not any(text[start : start + 30] in answer for start in range(len(text) - 29))
 
 
@@ -45,10 +45,20 @@ def test_tools_are_answered_with_a_call_of_the_chosen_function(asker: Asker) -> 
     assert json.loads(function["arguments"]) == enrichment_for(NOTE)
 
 
-@pytest.mark.parametrize("mode", ["json_schema", "json_object", "plain"])
+@pytest.mark.parametrize("mode", ["json_schema", "json_object"])
 def test_json_stands_in_the_content(asker: Asker, mode: str) -> None:
     assert json.loads(asker.content(NOTE, mode=mode)) == enrichment_for(NOTE)
     assert asker.server.calls[0].mode == mode
+
+
+def test_who_asks_for_no_form_is_answered_in_words(asker: Asker) -> None:
+    assert asker.content(NOTE, mode="plain") == words_for(NOTE)
+
+
+def test_who_brings_the_result_of_a_tool_is_answered_in_words(asker: Asker) -> None:
+    messages = [{"role": "user", "content": NOTE}, {"role": "tool", "tool_call_id": "1", "content": "{}"}]
+    answer = asker.http.post("/v1/chat/completions", json={"model": "m", "messages": messages, "tools": [TOOL]})
+    assert answer.json()["choices"][0]["message"]["content"] == words_for(NOTE)
 
 
 def test_the_prompt_mode_is_answered_in_a_fence(asker: Asker) -> None:

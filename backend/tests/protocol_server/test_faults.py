@@ -12,7 +12,7 @@ import pytest
 from tests.protocol_server.answers import enrichment_for
 from tests.protocol_server.conftest import KEY, Asker
 from tests.protocol_server.faults.content import PROSE, REFUSAL
-from tests.protocol_server.faults.table import FAULTS, UnknownFaultError, parse_expression
+from tests.protocol_server.faults.table import ALL_FAULTS, FAULTS, UnknownFaultError, parse_expression
 
 NOTE = "Remember the milk"
 FREE = {
@@ -164,6 +164,11 @@ def test_a_huge_answer_arrives_whole(asker: Asker) -> None:
     assert len(fields_of(asker, "huge=3")["summary"]) == 3_000_000
 
 
+def test_the_usage_can_be_missing(asker: Asker) -> None:
+    asker.server.script("no_usage")
+    assert "usage" not in asker.post(NOTE).json()
+
+
 def test_html_and_broken_json_come_with_200(asker: Asker) -> None:
     asker.server.script("html", "invalid_json")
     html, broken = asker.post(NOTE), asker.post(NOTE)
@@ -199,4 +204,4 @@ def test_an_expression_off_the_table_is_refused(expression: str) -> None:
 
 
 def test_every_fault_says_what_it_does() -> None:
-    assert all(fault.summary.endswith(".") for fault in FAULTS.values())
+    assert all(fault.summary.endswith(".") for fault in ALL_FAULTS.values())

@@ -148,11 +148,6 @@ def test_a_body_that_is_no_completion_request_is_refused_and_no_call(asker: Aske
     assert asker.server.calls == []
 
 
-def test_a_stream_is_refused_until_it_is_built(asker: Asker) -> None:
-    response = asker.http.post("/v1/chat/completions", json={**BODY, "stream": True})
-    assert (response.status_code, response.json()["error"]["code"]) == (400, "stream_unsupported")
-
-
 def test_no_key_is_a_401_and_no_call(server: ProtocolServer) -> None:
     assert httpx.post(f"{server.base_url}/chat/completions", json=BODY).status_code == 401
     assert server.calls == []

@@ -98,14 +98,24 @@ def _wrong_source_type(plan: Plan, _value: float) -> None:
 
 @entry(CONTENT_FAULTS, "huge", default=50)
 def _huge(plan: Plan, megabytes: float) -> None:
-    """A summary of so many megabytes."""
-    plan.fields["summary"] = "x" * int(megabytes * _MEGABYTE)
+    """A summary (where words were asked for, a text) of so many megabytes."""
+    text = "x" * int(megabytes * _MEGABYTE)
+    plan.fields["summary"] = text
+    if plan.words is not None:
+        plan.words = text
+
+
+@entry(CONTENT_FAULTS, "no_usage")
+def _no_usage(plan: Plan, _value: float) -> None:
+    """A good answer without its usage; billed all the same."""
+    plan.has_usage = False
 
 
 @entry(CONTENT_FAULTS, "html")
 def _html(plan: Plan, _value: float) -> None:
     """200 with a login page of some proxy; nothing was generated."""
     plan.body, plan.content_type, plan.is_generated = lambda _body: _HTML, "text/html; charset=utf-8", False
+    plan.is_streamed = False
 
 
 @entry(CONTENT_FAULTS, "invalid_json")

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
+import orjson
+
 from tests.protocol_server.answers import Ask
 from tests.protocol_server.faults.errors import UpstreamError
+from tests.protocol_server.streams import StreamEdit
 
 
 class Delivery(Enum):
@@ -27,14 +30,16 @@ class Delivery(Enum):
 class Plan:
     """The answer to one call while faults edit it.
 
-    `rewrite` turns the JSON of `fields` into the text that is sent; `is_spoken` puts that text into the
-    message's content even where a tool call was asked for; `thought` stands before it in the content. `body`
-    replaces the finished HTTP body. `wait_seconds` passes in silence before the first byte,
-    `delivery_seconds` on the way.
+    The answer is `words`, or else the JSON of `fields`. `rewrite` turns it into the text that is sent;
+    `is_spoken` puts that text into the message's content even where a tool call was asked for; `thought`
+    stands before it in the content. `body` replaces the finished HTTP body, `stream_edits` change the steps of
+    a stream, one after the other. `wait_seconds` passes in silence before the first byte, `delivery_seconds`
+    on the way.
     """
 
     ask: Ask
     fields: dict[str, object]
+    words: str | None = None
     rewrite: Callable[[str], str] | None = None
     is_spoken: bool = False
     thought: str = ""
@@ -48,6 +53,14 @@ class Plan:
     delivery_seconds: float = 0.0
     wait_seconds: float = 0.0
     is_generated: bool = True
+    has_usage: bool = True
+    is_streamed: bool = False
+    stream_edits: list[StreamEdit] = field(default_factory=list)
+
+    def said(self) -> str:
+        """The text of the answer, as every fault has left it."""
+        text = self.words if self.words is not None else orjson.dumps(self.fields).decode()
+        return self.rewrite(text) if self.rewrite is not None else text
 
 
 @dataclass(slots=True, frozen=True)

@@ -1,18 +1,21 @@
 """The table of faults, and the expressions that name them.
 
-A fault expression is `ok`, `name`, `name=number`, or several joined by `+` (`latency=0.2+500`), applied in
-turn.
+`FAULTS` work on every answer, `STREAM_FAULTS` on streams alone: one of these in a call that asks for no
+stream is refused as a typing error would be, because it could only pass for a good call. A fault expression is
+`ok`, `name`, `name=number`, or several joined by `+` (`latency=0.2+500`), applied in turn.
 """
 
 from functools import lru_cache
 
-from tests.protocol_server.answers import Ask, enrichment_for
+from tests.protocol_server.answers import Ask, enrichment_for, words_for
 from tests.protocol_server.faults.content import CONTENT_FAULTS
 from tests.protocol_server.faults.plan import Fault, FaultTable, Plan
+from tests.protocol_server.faults.stream import STREAM_FAULTS
 from tests.protocol_server.faults.upstream import UPSTREAM_FAULTS
 
 OK = "ok"
 FAULTS: FaultTable = {**UPSTREAM_FAULTS, **CONTENT_FAULTS}
+ALL_FAULTS: FaultTable = {**FAULTS, **STREAM_FAULTS}
 
 
 class UnknownFaultError(ValueError):
@@ -27,7 +30,7 @@ def parse_expression(expression: str) -> tuple[tuple[Fault, float], ...]:
         name, has_value, value = part.strip().partition("=")
         if name == OK and not has_value:
             continue
-        found = FAULTS.get(name)
+        found = ALL_FAULTS.get(name)
         if found is None or (has_value and found.default is None):
             raise UnknownFaultError(f"unknown fault or parameter: {part.strip()!r}")
         try:
@@ -38,8 +41,12 @@ def parse_expression(expression: str) -> tuple[tuple[Fault, float], ...]:
 
 
 def plan_for(ask: Ask, expression: str) -> Plan:
-    """The plan of the good answer, then edited by each fault of the expression in turn."""
-    plan = Plan(ask=ask, fields=enrichment_for(ask.first_text))
+    """The plan of the good answer, then edited by each fault of the expression in turn. Raises UnknownFaultError."""
+    plan = Plan(ask=ask, fields=enrichment_for(ask.first_text), is_streamed=ask.stream)
+    if ask.mode == "plain":
+        plan.words = words_for(ask.last_text)
     for found, value in parse_expression(expression):
+        if found.name in STREAM_FAULTS and not ask.stream:
+            raise UnknownFaultError(f"only a stream can have this fault: {found.name!r}")
         found.apply(plan, value)
     return plan

@@ -1,7 +1,6 @@
 """OpenAI's wire: reads a chat completion request, writes the completion or the error.
 
-The functions and the constants of this module are the whole of what differs between vendors; `server.py`
-knows them through `Wire`. Invariant: the usage in an answer is exactly what the log bills.
+`openai_stream.py` sends the same in pieces. Invariant: the usage in an answer is exactly what the log bills.
 """
 
 from collections.abc import Mapping
@@ -19,9 +18,9 @@ CORRELATION_HEADERS = (
     "x-request-id",
     "idempotency-key",
 )
-ID_PREFIX = "chatcmpl-"
-_ECHO_CHARACTERS = 200
-_CREATED = 1_700_000_000
+FINGERPRINT = "fp_protocol_server"
+ECHO_CHARACTERS = 200
+CREATED = 1_700_000_000
 _TOKENS_PER_REQUEST = 8
 
 
@@ -40,6 +39,7 @@ def read_ask(body: bytes, headers: Mapping[str, str]) -> Ask:
         prompt_tokens=_TOKENS_PER_REQUEST + sum(tokens_of(text) for _role, text in texts),
         messages=len(texts),
         stream=bool(request.get("stream")),
+        stream_usage=bool((request.get("stream_options") or {}).get("include_usage")),
         key=_key_of(headers),
         correlation_id=next((headers[name] for name in CORRELATION_HEADERS if name in headers), None),
     )
@@ -47,37 +47,44 @@ def read_ask(body: bytes, headers: Mapping[str, str]) -> Ask:
 
 def completion(plan: Plan, answer_id: str) -> tuple[bytes, int]:
     """The body of a good or badly worded answer, and its completion tokens."""
-    message, spoken = _message_of(plan, answer_id)
-    completion_tokens = tokens_of(spoken)
-    prompt_tokens = plan.ask.prompt_tokens
-    finish_reason = plan.finish_reason
-    if finish_reason == "stop" and message.get("tool_calls"):
-        finish_reason = "tool_calls"
-    answer = {
+    message, completion_tokens = message_of(plan, answer_id)
+    finish_reason = finish_reason_of(plan, message)
+    answer: dict[str, Any] = {
         "id": answer_id,
         "object": "chat.completion",
-        "created": _CREATED,
+        "created": CREATED,
         "model": plan.ask.model,
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}],
-        "usage": {
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "total_tokens": prompt_tokens + completion_tokens,
-        },
-        "system_fingerprint": "fp_protocol_server",
+        "system_fingerprint": FINGERPRINT,
     }
+    if plan.has_usage:
+        answer["usage"] = usage_of(plan, completion_tokens)
     return orjson.dumps(answer), completion_tokens
 
 
-def failure(plan: Plan) -> bytes:
-    """The body of `plan.error`, its message filled with what a careless vendor repeats."""
+def usage_of(plan: Plan, completion_tokens: int) -> dict[str, int]:
+    prompt_tokens = plan.ask.prompt_tokens
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+    }
+
+
+def finish_reason_of(plan: Plan, message: dict[str, Any]) -> str:
+    has_call = plan.finish_reason == "stop" and message.get("tool_calls")
+    return "tool_calls" if has_call else plan.finish_reason
+
+
+def failure(plan: Plan) -> tuple[int, bytes]:
+    """Status and body of `plan.error`, its message filled with what a careless vendor repeats."""
     error, ask = plan.error, plan.ask
     if error is None:
         raise ValueError("the plan holds no error")
     message = error.message.format(
-        key=ask.key or "", model=ask.model, text=ask.first_text[:_ECHO_CHARACTERS], tokens=ask.prompt_tokens
+        key=ask.key or "", model=ask.model, text=ask.first_text[:ECHO_CHARACTERS], tokens=ask.prompt_tokens
     )
-    return error_body(message, error.kind, error.code, error.param)
+    return error.status, error_body(message, error.kind, error.code, error.param)
 
 
 def error_body(message: str, kind: str, code: str | None = None, param: str | None = None) -> bytes:
@@ -86,21 +93,18 @@ def error_body(message: str, kind: str, code: str | None = None, param: str | No
 
 def models_body() -> bytes:
     models = [
-        {"id": name, "object": "model", "created": _CREATED, "owned_by": "protocol-server"}
+        {"id": name, "object": "model", "created": CREATED, "owned_by": "protocol-server"}
         for name in ("gpt-4o-mini", "gpt-4o")
     ]
     return orjson.dumps({"object": "list", "data": models})
 
 
-def _message_of(plan: Plan, answer_id: str) -> tuple[dict[str, Any], str]:
-    """The assistant's message, and all that it says, which is what completion tokens are counted on."""
+def message_of(plan: Plan, answer_id: str) -> tuple[dict[str, Any], int]:
+    """The assistant's message, and its completion tokens: all that it says is counted."""
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": plan.refusal}
     if plan.refusal is not None:
-        return message, plan.refusal
-    text = orjson.dumps(plan.fields).decode()
-    if plan.rewrite is not None:
-        text = plan.rewrite(text)
-    ask = plan.ask
+        return message, tokens_of(plan.refusal)
+    text, ask = plan.said(), plan.ask
     if ask.mode == "tools" and not plan.is_spoken:
         message["content"] = plan.thought or None
         function = {"name": ask.tool_name, "arguments": text}
@@ -109,7 +113,7 @@ def _message_of(plan: Plan, answer_id: str) -> tuple[dict[str, Any], str]:
         message["content"] = f"{plan.thought}```json\n{text}\n```"
     else:
         message["content"] = plan.thought + text
-    return message, plan.thought + text
+    return message, tokens_of(plan.thought + text)
 
 
 def _mode_of(request: dict[str, Any], texts: list[tuple[Any, str]]) -> tuple[str, str | None]:
@@ -117,7 +121,9 @@ def _mode_of(request: dict[str, Any], texts: list[tuple[Any, str]]) -> tuple[str
     choice, tools = request.get("tool_choice"), request.get("tools")
     if isinstance(choice, dict):
         return "tools", choice["function"]["name"]
-    if tools and choice != "none":
+    # Who may choose, and has the result of the tool, speaks.
+    has_result = choice != "required" and bool(texts) and texts[-1][0] == "tool"
+    if tools and choice != "none" and not has_result:
         return "tools", tools[0]["function"]["name"]
     wanted = (request.get("response_format") or {}).get("type")
     if wanted in {"json_schema", "json_object"}:

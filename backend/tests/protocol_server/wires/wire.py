@@ -1,24 +1,39 @@
-"""What the server needs of a vendor's wire. A module with these names is one; `openai` is the first."""
+"""What the server needs of a vendor's wire, as a value of functions; `wires/table.py` holds them all."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from tests.protocol_server.answers import Ask
 from tests.protocol_server.faults.plan import Plan
+from tests.protocol_server.streams import Dress, Steps
 
 
-class Wire(Protocol):
-    @property
-    def ID_PREFIX(self) -> str:  # noqa: N802 - a module's constant
-        """Before the unique part of an answer's id."""
+@dataclass(slots=True, frozen=True)
+class StreamAnswer:
+    """The steps of the good stream, what faults may put into it, and what the whole of it costs."""
 
-    def read_ask(self, body: bytes, headers: Mapping[str, str]) -> Ask:
-        """Raises ValueError, TypeError, KeyError or AttributeError when the body asks for no completion."""
+    steps: Steps
+    dress: Dress
+    completion_tokens: int
 
-    def completion(self, plan: Plan, answer_id: str) -> tuple[bytes, int]:
-        """Body and completion tokens."""
 
-    def failure(self, plan: Plan) -> bytes:
-        """Body of `plan.error`."""
+class ErrorBody(Protocol):
+    def __call__(self, message: str, kind: str, code: str | None = None, param: str | None = None) -> bytes: ...
 
-    def error_body(self, message: str, kind: str, code: str | None = None, param: str | None = None) -> bytes: ...
+
+@dataclass(slots=True, frozen=True)
+class Wire:
+    """`read_ask` raises ValueError, TypeError, KeyError or AttributeError when the body asks for no completion.
+    `completion` gives the body and its completion tokens, `stream` the same answer in steps, `failure` the
+    status and the body of the plan's error.
+    """
+
+    name: str
+    id_prefix: str
+    request_id_header: str
+    read_ask: Callable[[bytes, Mapping[str, str]], Ask]
+    completion: Callable[[Plan, str], tuple[bytes, int]]
+    stream: Callable[[Plan, str], StreamAnswer]
+    failure: Callable[[Plan], tuple[int, bytes]]
+    error_body: ErrorBody

@@ -1,0 +1,91 @@
+"""Where a text may be cut: at a paragraph's, a sentence's or a word's end if one is near, never inside a character.
+
+A character is what a person sees as one, a grapheme cluster: a letter with its accents, a flag, a family of emoji,
+CR LF. A run of more than 4,096 code points without an ASCII character is looked at from there on only.
+"""
+
+import re
+
+import regex
+
+# Start and end of a part of a text.
+Span = tuple[int, int]
+
+_PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*")
+_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*\s+|[。！？｡]+[」』”’）]*\s*|\n\s*")
+_WORD_END = re.compile(r"\s+|(?<=[、，；：])")
+# A better cut is worth this share of the tokens that are there to be filled.
+_WORTH = ((_PARAGRAPH_END, 0.1), (_SENTENCE_END, 0.2), (_WORD_END, 0.3))
+_CLUSTER = regex.compile(r"\X")
+# Two halves that came apart, as JSON may hold them: together they are one character again.
+_SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_LOOK_BACK_CHARS = 4096
+_LONGEST_CLUSTER_CHARS = 256
+
+
+def cut_before(text: str, start: int, latest: int) -> int:
+    """The best end of a piece that begins at `start` and may reach `latest`."""
+    if latest >= len(text):
+        return len(text)
+    for pattern, share in _WORTH:
+        earliest = max(start, latest - int((latest - start) * share) - 1)
+        ends = [found.end() for found in pattern.finditer(text, earliest, latest)]
+        if ends:
+            return max(start, whole_before(text, ends[-1]))
+    return max(start, whole_before(text, latest))
+
+
+def cut_after(text: str, earliest: int, end: int) -> int:
+    """The best start of a piece that ends at `end` and may begin at `earliest`."""
+    if earliest <= 0:
+        return 0
+    for pattern, share in _WORTH:
+        latest = earliest + int((end - earliest) * share)
+        # One character earlier, so that an end exactly at `earliest` is found.
+        found = pattern.search(text, earliest - 1, latest)
+        if found and found.end() >= earliest:
+            return min(end, whole_after(text, found.end()))
+    return min(end, whole_after(text, earliest))
+
+
+def trimmed(text: str, span: Span) -> Span:
+    """Without the white space at a cut; an accent that stands on a space keeps it."""
+    start, end = span
+    if start > 0:
+        start = whole_before(text, end - len(text[start:end].lstrip()))
+    if end < len(text):
+        end = whole_after(text, start + len(text[start:end].rstrip()))
+    return start, end
+
+
+def whole_before(text: str, place: int) -> int:
+    """The last place at or before `place` that is not inside a character."""
+    if place <= 0 or place >= len(text):
+        return min(max(place, 0), len(text))
+    if _SURROGATE_PAIR.match(text, place - 1):
+        return place - 1
+    begin = _sure_start(text, place)
+    for cluster in _CLUSTER.finditer(text, begin, min(len(text), place + _LONGEST_CLUSTER_CHARS)):
+        if cluster.end() > place:
+            return cluster.start()
+    return place
+
+
+def whole_after(text: str, place: int) -> int:
+    """The first place at or after `place` that is not inside a character."""
+    before = whole_before(text, place)
+    if before >= place:
+        return before
+    if _SURROGATE_PAIR.match(text, before):
+        return before + 2
+    cluster = _CLUSTER.match(text, before)
+    return cluster.end() if cluster else len(text)
+
+
+def _sure_start(text: str, place: int) -> int:
+    """A place at or before `place` where a character begins, whatever stands before it: between two of ASCII."""
+    for start in range(place, max(0, place - _LOOK_BACK_CHARS), -1):
+        pair = text[start - 1 : start + 1]
+        if pair.isascii() and pair != "\r\n":
+            return start
+    return max(0, place - _LOOK_BACK_CHARS)
