@@ -1,4 +1,4 @@
-"""From a provider, as it is set up, to what the vendors' code is told: pure, and the only place that knows the names."""
+"""From a provider, as it is set up, to what the vendors' code is told: pure, the only place that knows its names."""
 
 from typing import Any
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.llm.starts import request_has_left
+from app.llm.starts import headers_are_sent, request_has_left
 
 # A model that answers with more than this does not answer us. An answer sent in chunks does not say its
 # length: the deadline alone bounds that one.
@@ -27,6 +27,7 @@ def http_session() -> Any:  # noqa: ANN401 - aiohttp.ClientSession
 
     trace = aiohttp.TraceConfig()
     trace.on_request_start.append(request_has_left)
+    trace.on_request_headers_sent.append(headers_are_sent)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=120, ttl_dns_cache=300),
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -158,9 +158,7 @@ class Turnstiles:
         """The provider's queue, with the limits as they are now."""
         turnstile = self._turnstiles.get(provider)
         if turnstile is None:
-            turnstile = self._turnstiles[provider] = Turnstile(
-                limits, self._clock, minute_seconds=self._minute_seconds
-            )
+            turnstile = self._turnstiles[provider] = Turnstile(limits, self._clock, minute_seconds=self._minute_seconds)
         elif self._limits[provider] != limits:
             turnstile.set_limits(limits)
         self._limits[provider] = limits

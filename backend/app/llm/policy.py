@@ -2,7 +2,7 @@
 
 | fault | a call that somebody waits for | a row that has a queue to wait in |
 |---|---|---|
-| rate limit | wait as long as it asks, or a backoff, while that is short and the deadline allows; then the next model | the next model |
+| rate limit | wait as it asks, or a backoff, while the deadline allows; then the next model | the next model |
 | 5xx, reset, cut off on the way | once more, then the next model | the next model |
 | silence: no answer, no first token, a stall | the next model, this one never again | the same |
 | the answer has the wrong form | the next model | the same |
@@ -85,6 +85,13 @@ def blames_model(fault: LLMError) -> bool:
     return isinstance(fault, LLMTimeout | LLMUnreachable)
 
 
+def is_inconclusive(fault: LLMError) -> bool:
+    """Whether the fault says nothing of whether the model works: it was not asked in earnest."""
+    return isinstance(fault, LLMRateLimited | LLMAuthRefused | LLMBadRequest) or (
+        type(fault) is LLMApiError and fault.http_status is None
+    )
+
+
 def most_hopeful(faults: Sequence[LLMError]) -> LLMError:
     """The fault of the whole plan: a transient one if there is any, else the shortest wait, else the first.
 
@@ -124,6 +131,6 @@ def _wait(fault: LLMError, now: Situation) -> float | None:
     """As long as was asked for, and a little more so that not all come back at once; None when that is too long."""
     named = fault.retry_after_seconds
     if named is None:
-        ceiling = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2 ** (now.tries - 1))
+        ceiling = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2.0 ** (now.tries - 1))
         return ceiling * (0.5 + now.luck / 2)
     return named + now.luck * _ONCE_MORE_SECONDS if named <= _LONGEST_RETRY_AFTER_SECONDS else None
