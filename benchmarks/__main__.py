@@ -12,6 +12,7 @@ import orjson
 from benchmarks.figure import Figure, print_table
 from benchmarks.measurements.api import api
 from benchmarks.measurements.backlog import backlog
+from benchmarks.measurements.compression import compression
 from benchmarks.measurements.drain import drain, efficiency
 from benchmarks.measurements.fairness import fairness
 from benchmarks.measurements.footprint import footprint
@@ -30,6 +31,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "fairness": fairness,
     "api": api,
     "footprint": footprint,
+    "compression": compression,
 }
 _LIMIT_SECONDS = 1800
 

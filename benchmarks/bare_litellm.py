@@ -16,9 +16,9 @@ import instructor
 import litellm
 import uvloop
 
-from app.enrichment.prompts import enrichment_messages
 from app.enrichment.schemas import EnrichmentSchema
 from benchmarks.places import WORDS
+from tests.shipped_prompts import messages_for
 
 
 async def _run(address: str, calls: int, in_flight: int) -> float:
@@ -33,7 +33,7 @@ async def _run(address: str, calls: int, in_flight: int) -> float:
                 api_base=address,
                 api_key="bench",
                 response_model=EnrichmentSchema,
-                messages=list(enrichment_messages(f"Note {number}. {WORDS}")),
+                messages=list(messages_for(f"Note {number}. {WORDS}")),
                 max_retries=0,
             )
 
@@ -42,7 +42,7 @@ async def _run(address: str, calls: int, in_flight: int) -> float:
         api_base=address,
         api_key="bench",
         response_model=EnrichmentSchema,
-        messages=list(enrichment_messages(WORDS)),
+        messages=list(messages_for(WORDS)),
         max_retries=0,
     )
     began = time.perf_counter()

@@ -17,6 +17,7 @@ from app.enrichment.stub_provider import StubProvider
 from app.llm.attempts import UNRECORDED, UNSAID, Attempt, AttemptRecorder, Purpose
 from app.main import prepare_process
 from app.newswire import Newswire
+from app.prompts.registry import as_in_files
 from app.worker.crew import Crew
 from app.worker.worker import WorkerSettings
 
@@ -44,7 +45,7 @@ class Spy(StubProvider):
     """Tells `heard` the text and the moment of every call."""
 
     def __init__(self, settings: Settings, heard: Heard) -> None:
-        super().__init__(settings.llm)
+        super().__init__(settings.llm, as_in_files(settings.environment))
         self._heard = heard
 
     async def enrich_item(self, text: str, *, attempts: AttemptRecorder = UNRECORDED) -> EnrichmentResult:

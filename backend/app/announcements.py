@@ -7,14 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import orjson
+import structlog
 from sqlalchemy.orm import Session
 
+log = structlog.get_logger()
 _IDS_PER_NOTICE = 100  # a PostgreSQL notification holds 8,000 bytes; past that, listeners are told "anything"
 
 
 @dataclass(slots=True)
 class News:
-    """What a transaction changed: rows became ready to be claimed, these users' items changed, these jobs were stopped.
+    """What a transaction changed: rows became ready to be claimed, these users' items changed, these jobs were stopped,
+    these parts of what is configured in the database changed.
 
     `anything` stands for a change of unknown extent, made by another process.
     """
@@ -22,10 +25,11 @@ class News:
     ready: bool = False
     users: set[str] = field(default_factory=set)
     stopped: set[str] = field(default_factory=set)
+    configured: set[str] = field(default_factory=set)
     anything: bool = False
 
     def __bool__(self) -> bool:
-        return self.ready or self.anything or bool(self.users) or bool(self.stopped)
+        return self.ready or self.anything or bool(self.users or self.stopped or self.configured)
 
     def concerns(self, user_id: str) -> bool:
         return self.anything or user_id in self.users
@@ -34,7 +38,13 @@ class News:
         """The payload of a notification to other processes, at most 8,000 bytes."""
         if len(self.users) + len(self.stopped) > _IDS_PER_NOTICE:
             return orjson.dumps({"origin": origin, "ready": self.ready, "anything": True}).decode()
-        facts = {"origin": origin, "ready": self.ready, "users": sorted(self.users), "stopped": sorted(self.stopped)}
+        facts = {
+            "origin": origin,
+            "ready": self.ready,
+            "users": sorted(self.users),
+            "stopped": sorted(self.stopped),
+            "configured": sorted(self.configured),
+        }
         return orjson.dumps(facts).decode()
 
     @classmethod
@@ -45,6 +55,7 @@ class News:
             ready=facts["ready"],
             users=set(facts.get("users", ())),
             stopped=set(facts.get("stopped", ())),
+            configured=set(facts.get("configured", ())),
             anything=facts.get("anything", False),
         )
         return facts["origin"], news
@@ -72,8 +83,12 @@ class Noticeboard:
         return lambda: self._listeners.remove(listener)
 
     def publish(self, news: News) -> None:
+        """A listener that fails takes none of the others along, nor the write that is being announced."""
         for listener in tuple(self._listeners):
-            listener(news)
+            try:
+                listener(news)
+            except Exception:
+                log.exception("news.listener_failed")
 
     def close(self) -> None:
         """Tell every listener for the last time: the process is stopping, and open streams must end."""

@@ -4,7 +4,10 @@ Every setting is named LITEVAULT_*; the vendors' keys keep their own well-known 
 each with its default, its unit and one line, and a test compares the two.
 """
 
+import base64
+import re
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -43,12 +46,18 @@ def _in_lower_case(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _expanded(path: Path | None) -> Path | None:
+    return None if path is None else path.expanduser()
+
+
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 _URL_FORMS = "must be sqlite:///path or postgresql://user:password@host:port/database, special characters as %XX"
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _POSTGRES_OPTIONS = frozenset({"host", "port", "ssl", "passfile", "target_session_attrs"})
 
 Form = TypeVar("Form", bound=BaseSettings)
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
+SecretsByComma = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split_commas)]
 
 
 class Environment(StrEnum):
@@ -88,6 +97,9 @@ class LLMSettings(BaseSettings):
     structured_mode: Literal["auto", "tools", "json_schema", "md_json"] = "auto"
     # Addresses may hold a password.
     api_base: Annotated[str | None, Field(repr=False)] = None
+    allowed_hosts: CommaSeparated = []
+    health_seconds: Annotated[float, Field(ge=1, le=3600)] = 60
+    mock_fixtures: Annotated[Path | None, AfterValidator(_expanded)] = None
     openai_api_key: Annotated[SecretStr | None, Field(validation_alias=AliasChoices("OPENAI_API_KEY"))] = None
     anthropic_api_key: Annotated[SecretStr | None, Field(validation_alias=AliasChoices("ANTHROPIC_API_KEY"))] = None
     routing_file: Annotated[Path | None, AfterValidator(_without_tilde)] = None
@@ -109,6 +121,14 @@ class LLMSettings(BaseSettings):
             raise ValueError("must begin with http:// or https://")
         return address
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts(cls, entries: list[str]) -> list[str]:
+        for entry in entries:
+            if not _HOST.fullmatch(entry) and not _is_network(entry):
+                raise ValueError("must be host names, addresses or networks such as 10.0.0.0/8, separated by commas")
+        return entries
+
     @property
     def models(self) -> list[str]:
         """The plan: the model, then its fallbacks, each once."""
@@ -128,7 +148,9 @@ class Settings(BaseSettings):
     cors_origins: CommaSeparated = ["http://localhost:3000"]
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
     database_url: Annotated[str | None, Field(repr=False)] = None
+    secret_keys: SecretsByComma = []
     data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = _DEFAULT_DATA_DIR
+    prompts_dir: Annotated[Path | None, AfterValidator(_expanded)] = None
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_in_lower_case)] = "info"
     log_format: Literal["console", "json"] = "console"
     worker_enabled: bool = True
@@ -144,6 +166,13 @@ class Settings(BaseSettings):
     @classmethod
     def _known_database(cls, url: str | None) -> str | None:
         return None if url is None else _driver_url(url)
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _fernet_keys(cls, keys: list[SecretStr]) -> list[SecretStr]:
+        if not all(is_secret_key(key.get_secret_value()) for key in keys):
+            raise ValueError("must be keys as `litevault credentials new-key` makes them, separated by commas")
+        return keys
 
     @model_validator(mode="after")
     def _no_development_identity_in_production(self) -> "Settings":
@@ -198,6 +227,22 @@ def _complaint(form: type[BaseSettings], entry: Any) -> str:  # noqa: ANN401 - p
         return sentence
     field = str(entry["loc"][0])
     return f"{variable_of(form, field) if field in form.model_fields else field}: {sentence}"
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_secret_key(text: str) -> bool:
+    """32 bytes in URL-safe base64."""
+    try:
+        return len(base64.urlsafe_b64decode(text.encode("ascii"))) == 32
+    except ValueError:
+        return False
 
 
 def _driver_url(written: str) -> str:

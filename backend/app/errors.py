@@ -10,7 +10,10 @@
     │   ├── InvalidTransition         409 INVALID_STATE_TRANSITION
     │   ├── DuplicateRequest          409
     │   ├── TagExists                 409
+    │   ├── NameTaken                 409
+    │   ├── VersionConflict           409
     │   ├── PayloadTooLarge           413
+    │   ├── PromptRefused             422 VALIDATION_ERROR: a template, or the values for one
     │   └── ServiceUnavailable        503
     ├── StartRefused                  the process must not start; the message says how to mend it
     │   ├── SettingsRefused           values of settings are wrong
@@ -102,9 +105,26 @@ class TagExists(ApiError):
     sentence = "Another tag has this name already."
 
 
+class NameTaken(ApiError):
+    code, status = "NAME_TAKEN", 409
+    sentence = "Another one has this name already."
+
+
+class VersionConflict(ApiError):
+    code, status = "VERSION_CONFLICT", 409
+    sentence = "Somebody else changed it meanwhile; read it again, then repeat the change."
+
+
 class PayloadTooLarge(ApiError):
     code, status = "PAYLOAD_TOO_LARGE", 413
     sentence = "The body is larger than this server takes."
+
+
+class PromptRefused(ApiError):
+    """A template that breaks a rule, or values that do not fit it; `details.errors` names each field and rule."""
+
+    code, status = "VALIDATION_ERROR", 422
+    sentence = "The prompt cannot be used as it is."
 
 
 class ServiceUnavailable(ApiError):

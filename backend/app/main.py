@@ -4,7 +4,7 @@ import gc
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from fastapi import FastAPI
@@ -26,6 +26,9 @@ from app.llm.gateway import Gateway, build_gateway
 from app.logs import configure_logs
 from app.migrations import migrate_in_thread
 from app.newswire import Newswire
+from app.prompts.registry import PromptRegistry, as_in_files
+from app.providers import routes as provider_routes
+from app.providers.access import ProviderAccess, build_access
 from app.shutdown import on_stop_signal
 from app.web import COMMON_ERRORS, Guard, RequestContext, install_error_handlers
 from app.worker.crew import Crew
@@ -46,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
         items_routes.library_router,
         tag_routes.router,
         profile_routes.router,
+        provider_routes.router,
     )
     for router in routers:
         app.include_router(router, prefix="/api/v1", responses=COMMON_ERRORS)
@@ -99,6 +103,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     async with running(settings, with_worker=settings.worker_enabled) as process:
         app.state.database = process.database
         app.state.crew = process.crew
+        app.state.providers = process.providers
         app.state.gateway = process.gateway
         app.state.identity = Identity(process.database, dev_auth=settings.dev_auth_allowed)
         app.state.dev_role = Role.named(settings.dev_role)
@@ -110,6 +115,7 @@ class Process:
     """What runs in this process beneath the web."""
 
     database: Database
+    providers: ProviderAccess
     gateway: Gateway
     crew: Crew | None
 
@@ -117,12 +123,16 @@ class Process:
 @asynccontextmanager
 async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Process]:
     """The database, the newswire and, where wanted, the workers; drained and closed at the end or on a signal."""
+    prompts = as_in_files(settings.environment, settings.prompts_dir)
     database = Database(settings.resolved_database_url)
     await database.start()
     newswire = Newswire(database)
     newswire.start()
-    gateway = build_gateway(settings.llm)
-    lanes = [_enrichment_lane(settings, gateway)]
+    access = build_access(settings, database)
+    gateway = build_gateway(settings.llm, access)
+    providers = replace(access, traffic=gateway)
+    await providers.start()
+    lanes = [_enrichment_lane(settings, prompts, gateway)]
     crew = Crew(database, lanes, _worker_settings(settings)) if with_worker else None
 
     def stop(signals: int = 1) -> None:
@@ -134,18 +144,19 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
         if crew is not None:
             crew.start()
         try:
-            yield Process(database, gateway, crew)
+            yield Process(database, providers, gateway, crew)
         finally:
             stop()
             if crew is not None:
                 await crew.wait_stopped()
             await gateway.close()
+            await providers.close()
             await newswire.close()
             await database.close()
 
 
-def _enrichment_lane(settings: Settings, gateway: Gateway) -> EnrichmentLane:
-    return EnrichmentLane(build_provider(settings.llm, gateway), settings.llm)
+def _enrichment_lane(settings: Settings, prompts: PromptRegistry, gateway: Gateway) -> EnrichmentLane:
+    return EnrichmentLane(build_provider(settings.llm, prompts, gateway), settings.llm)
 
 
 def _worker_settings(settings: Settings) -> WorkerSettings:

@@ -9,6 +9,7 @@ from app.cli.model_checks import examine_model
 from app.config import LLMSettings
 from tests.bare_environment import bare_environment  # noqa: F401 - a fixture
 from tests.protocol_server.server import ProtocolServer, running_server
+from tests.shipped_prompts import shipped_prompts
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("bare_environment")]
 Examine = Callable[..., list[Finding]]
@@ -21,7 +22,11 @@ def upstream() -> Iterator[ProtocolServer]:
 
 
 async def problems(*, live: bool = False, **settings: object) -> list[str]:
-    found = await examine_model(LLMSettings(provider="litellm", **settings), live=live)  # type: ignore[arg-type]
+    found = await examine_model(
+        LLMSettings(provider="litellm", **settings),  # type: ignore[arg-type]
+        shipped_prompts(),
+        live=live,
+    )
     return [f"{finding.part}: {finding.sentence}" for finding in found if finding.is_well is False]
 
 

@@ -20,6 +20,7 @@ from app.enrichment.stub_provider import StubProvider
 from app.errors import StartRefused
 from app.llm.gateway import Gateway
 from app.logs import configure_logs
+from app.prompts.registry import PromptRegistry
 from tests.bare_environment import bare_environment  # noqa: F401 - a fixture
 from tests.conftest import make_settings
 
@@ -112,8 +113,8 @@ class BrokenProvider(StubProvider):
         raise RuntimeError("no word of this is shown")
 
 
-def _broken(settings: LLMSettings, _gateway: Gateway) -> EnrichmentProvider:
-    return BrokenProvider(settings)
+def _broken(settings: LLMSettings, prompts: PromptRegistry, _gateway: Gateway) -> EnrichmentProvider:
+    return BrokenProvider(settings, prompts)
 
 
 @pytest.fixture

@@ -79,6 +79,7 @@ NUMBERS = {
     "LITEVAULT_LLM_CONCURRENCY": ["0", "1001"],
     "LITEVAULT_LLM_STUB_DELAY_SECONDS": ["-1", "3601"],
     "LITEVAULT_LLM_STUB_FAILURE_RATE": ["-0.1", "1.1"],
+    "LITEVAULT_LLM_HEALTH_SECONDS": ["0.5", "3601"],
 }
 WORDS = {
     "LITEVAULT_ENVIRONMENT": ["staging"],
@@ -89,6 +90,8 @@ WORDS = {
     "LITEVAULT_LLM_STRUCTURED_MODE": ["yaml"],
     "LITEVAULT_LLM_STUB_FAILURE": ["LLM_TIRED"],
     "LITEVAULT_LLM_API_BASE": ["localhost:11434"],
+    "LITEVAULT_LLM_ALLOWED_HOSTS": ["http://10.0.0.1", "10.0.0.1/8", "a b"],
+    "LITEVAULT_SECRET_KEYS": ["geheim"],
     "LITEVAULT_LLM": ["{}}"],
 }
 

@@ -14,6 +14,8 @@ BODIES: dict[str, Json] = {
     f"{API}/items/{{item_id}}": {"title": "mine now"},
     f"{API}/tags/{{tag_id}}": {"name": "mine now"},
 }
+# What operators see belongs to no person: a role decides, and test_roles walks it.
+OF_THE_SERVER = f"{API}/llm/providers"
 ID = re.compile(r"\{(\w+)\}")
 
 
@@ -30,7 +32,7 @@ async def test_every_route_with_an_id_is_404_for_another_person(
 ) -> None:
     walked = 0
     for path, methods in app.openapi()["paths"].items():
-        if ID.search(path) is None:
+        if ID.search(path) is None or path.startswith(OF_THE_SERVER):
             continue
         url = ID.sub(lambda found: ids[found.group(1)], path).removeprefix(API)
         for method in methods:

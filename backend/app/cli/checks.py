@@ -18,6 +18,7 @@ from app.database import Database
 from app.database_fault import name_of, refusal_of
 from app.errors import StartRefused
 from app.migrations import known_revisions
+from app.prompts.registry import PromptRegistry, as_in_files
 from app.worker.worker_lock import lock_path
 
 _PROBE_SECONDS = 2.0
@@ -27,7 +28,8 @@ async def examine(settings: Settings, *, live: bool) -> list[Finding]:
     """Everything, in the order in which a start would meet it."""
     findings = [*_examine_folder(settings)]
     findings += [finding async for finding in _examine_database(settings)]
-    findings += await examine_model(settings.llm, live=live)
+    finding, prompts = _examine_prompts(settings)
+    findings += [finding, *await examine_model(settings.llm, prompts, live=live)]
     findings += [_examine_port(settings), _examine_worker(settings)]
     return findings
 
@@ -89,6 +91,16 @@ def _try_to_write(path: Path, url: str) -> None:
             file.execute("ROLLBACK")
     except sqlite3.Error as error:
         raise refusal_of(error, url) from None
+
+
+def _examine_prompts(settings: Settings) -> tuple[Finding, PromptRegistry]:
+    """Those that ship are returned where the operator's own are wrong, so that the model can be looked at."""
+    own = f", with those of {settings.prompts_dir}" if settings.prompts_dir else ""
+    try:
+        prompts = as_in_files(settings.environment, settings.prompts_dir)
+    except StartRefused as refusal:
+        return Finding("prompts", str(refusal), is_well=False), as_in_files(settings.environment)
+    return Finding("prompts", f"{len(prompts)} templates{own}"), prompts
 
 
 def _examine_port(settings: Settings) -> Finding:

@@ -23,6 +23,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+credentials = typer.Typer(help="The encryption of the providers' keys in the database.", no_args_is_help=True)
+app.add_typer(credentials, name="credentials")
+
 
 def main() -> None:
     app()
@@ -95,3 +98,20 @@ def check(
     from app.cli import report  # noqa: PLC0415 - see above
 
     raise typer.Exit(report.check_and_tell(live=live, as_json=as_json))
+
+
+@credentials.command()
+def rotate() -> None:
+    """Encrypt every stored key anew under the newest encryption key; servers may run. Safe to repeat."""
+    from app.cli import credentials as command  # noqa: PLC0415 - see above
+
+    with refusals_in_one_line():
+        raise typer.Exit(command.rotate_and_tell())
+
+
+@credentials.command()
+def new_key() -> None:
+    """Print a new encryption key for LITEVAULT_SECRET_KEYS. Stores nothing."""
+    from app.providers.secret_keys import new_key as make  # noqa: PLC0415 - see above
+
+    typer.echo(make())

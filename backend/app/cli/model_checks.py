@@ -2,15 +2,16 @@
 
 from app.cli.finding import Finding
 from app.config import LLMSettings
-from app.enrichment.prompts import enrichment_messages
+from app.enrichment.prompts import PROMPT_ID, enrichment_messages
 from app.enrichment.schemas import EnrichmentSchema
 from app.llm.client import LLMClient
 from app.llm.model_check import live_problem, problems_of
+from app.prompts.registry import PromptRegistry
 
 _SAMPLE = "Water the plants on Monday and on Thursday; the fern wants more than the cactus."
 
 
-async def examine_model(settings: LLMSettings, *, live: bool) -> list[Finding]:
+async def examine_model(settings: LLMSettings, prompts: PromptRegistry, *, live: bool) -> list[Finding]:
     """The provider, then each model of the plan. litellm is imported for the provider of that name only."""
     findings = [_examine_provider(settings)]
     if not settings.enabled:
@@ -27,7 +28,7 @@ async def examine_model(settings: LLMSettings, *, live: bool) -> list[Finding]:
             if not problems:
                 findings.append(Finding(part, f"{model}: its name and key are set"))
         if live:
-            findings.append(await _examine_live(client, settings))
+            findings.append(await _examine_live(client, settings, prompts))
     finally:
         await client.close()
     return findings
@@ -42,10 +43,10 @@ def _examine_provider(settings: LLMSettings) -> Finding:
     )
 
 
-async def _examine_live(client: LLMClient, settings: LLMSettings) -> Finding:
+async def _examine_live(client: LLMClient, settings: LLMSettings, prompts: PromptRegistry) -> Finding:
     """Of the first model; no other one was asked for."""
     if not settings.enabled:
         return Finding("live call", "not made while LITEVAULT_LLM_ENABLED is false", is_well=None)
-    ask = enrichment_messages(_SAMPLE)
+    ask = enrichment_messages(prompts.get(PROMPT_ID), _SAMPLE)
     problem = await live_problem(client, settings, model=settings.model, ask=ask, form=EnrichmentSchema)
     return Finding("live call", problem or f"{settings.model} answered well", is_well=problem is None)

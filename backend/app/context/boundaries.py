@@ -1,7 +1,7 @@
 """Where a text may be cut: at a paragraph's, a sentence's or a word's end if one is near, never inside a character.
 
 A character is what a person sees as one, a grapheme cluster: a letter with its accents, a flag, a family of emoji,
-CR LF. A run of more than 4,096 code points without an ASCII character is looked at from there on only.
+CR LF. Of a run of flags or accents only the last thousand code points before a cut are looked at.
 """
 
 import re
@@ -14,12 +14,15 @@ Span = tuple[int, int]
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*")
 _SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*\s+|[。！？｡]+[」』”’）]*\s*|\n\s*")
 _WORD_END = re.compile(r"\s+|(?<=[、，；：])")
-# A better cut is worth this share of the tokens that are there to be filled.
+# A better cut is worth this share of the piece, and never more than a few paragraphs.
 _WORTH = ((_PARAGRAPH_END, 0.1), (_SENTENCE_END, 0.2), (_WORD_END, 0.3))
 _CLUSTER = regex.compile(r"\X")
 # Two halves that came apart, as JSON may hold them: together they are one character again.
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-_LOOK_BACK_CHARS = 4096
+_WORTH_CHARS = 2000
+# Between two of these a character always ends.
+_PLAIN_PAIR = re.compile("[\x20-\x7e\xc0-\u02ff\u0400-\u0481\u3041-\u3096\u4e00-\u9fff，。]{2}")
+_LOOK_BACK_CHARS = 1024
 _LONGEST_CLUSTER_CHARS = 256
 
 
@@ -28,7 +31,7 @@ def cut_before(text: str, start: int, latest: int) -> int:
     if latest >= len(text):
         return len(text)
     for pattern, share in _WORTH:
-        earliest = max(start, latest - int((latest - start) * share) - 1)
+        earliest = max(start, latest - min(int((latest - start) * share), _WORTH_CHARS) - 1)
         ends = [found.end() for found in pattern.finditer(text, earliest, latest)]
         if ends:
             return max(start, whole_before(text, ends[-1]))
@@ -40,7 +43,7 @@ def cut_after(text: str, earliest: int, end: int) -> int:
     if earliest <= 0:
         return 0
     for pattern, share in _WORTH:
-        latest = earliest + int((end - earliest) * share)
+        latest = earliest + min(int((end - earliest) * share), _WORTH_CHARS)
         # One character earlier, so that an end exactly at `earliest` is found.
         found = pattern.search(text, earliest - 1, latest)
         if found and found.end() >= earliest:
@@ -65,9 +68,10 @@ def whole_before(text: str, place: int) -> int:
     if _SURROGATE_PAIR.match(text, place - 1):
         return place - 1
     begin = _sure_start(text, place)
-    for cluster in _CLUSTER.finditer(text, begin, min(len(text), place + _LONGEST_CLUSTER_CHARS)):
-        if cluster.end() > place:
-            return cluster.start()
+    # A slice, not the text from a place on: for each flag the matcher goes back to where the flags begin.
+    for cluster in _CLUSTER.finditer(text[begin : place + _LONGEST_CLUSTER_CHARS]):
+        if begin + cluster.end() > place:
+            return begin + cluster.start()
     return place
 
 
@@ -78,14 +82,13 @@ def whole_after(text: str, place: int) -> int:
         return before
     if _SURROGATE_PAIR.match(text, before):
         return before + 2
-    cluster = _CLUSTER.match(text, before)
-    return cluster.end() if cluster else len(text)
+    cluster = _CLUSTER.match(text[before : place + _LONGEST_CLUSTER_CHARS])
+    return before + cluster.end() if cluster else len(text)
 
 
 def _sure_start(text: str, place: int) -> int:
-    """A place at or before `place` where a character begins, whatever stands before it: between two of ASCII."""
+    """A place at or before `place` where a character begins, whatever stands before it."""
     for start in range(place, max(0, place - _LOOK_BACK_CHARS), -1):
-        pair = text[start - 1 : start + 1]
-        if pair.isascii() and pair != "\r\n":
+        if _PLAIN_PAIR.match(text, start - 1):
             return start
     return max(0, place - _LOOK_BACK_CHARS)

@@ -4,11 +4,12 @@ The text of an item, at most 10,000 characters, fits any model: nothing is left 
 """
 
 from app.config import LLMSettings
-from app.enrichment.prompts import ENRICHMENT_PROMPT
+from app.enrichment.prompts import BOUNDS, PROMPT_ID
 from app.enrichment.schemas import EnrichmentResult, EnrichmentSchema
 from app.llm.attempts import UNRECORDED, AttemptRecorder
 from app.llm.call import Call, Parameters, Spender
 from app.llm.gateway import Gateway, build_gateway
+from app.prompts.registry import PromptRegistry
 
 _TASK = "enrichment"
 
@@ -16,7 +17,8 @@ _TASK = "enrichment"
 class LiteLLMProvider:
     """An `EnrichmentProvider` over a gateway: one that it shares, which others close, or one of its own."""
 
-    def __init__(self, settings: LLMSettings, shared: Gateway | None = None) -> None:
+    def __init__(self, settings: LLMSettings, prompts: PromptRegistry, shared: Gateway | None = None) -> None:
+        self._prompts = prompts
         self._gateway = shared or build_gateway(settings)
         self._is_own = shared is None
         self._deadline_seconds = settings.timeout_seconds
@@ -39,9 +41,11 @@ class LiteLLMProvider:
         return self._gateway.seconds_until_open(_TASK)
 
     async def enrich_item(self, text: str, *, attempts: AttemptRecorder = UNRECORDED) -> EnrichmentResult:
+        prompt = self._prompts.get(PROMPT_ID)
         call = Call(
             task=_TASK,
-            prompt=ENRICHMENT_PROMPT,
+            prompt=prompt,
+            variables=BOUNDS,
             document=text,
             # The recorder knows the row and whose it is.
             spender=Spender(user_id="", lane=_TASK),
@@ -55,7 +59,7 @@ class LiteLLMProvider:
             answer.content,
             receipt.provider,
             receipt.model,
-            ENRICHMENT_PROMPT.label,
+            prompt.label,
             coverage=receipt.coverage,
             cached=receipt.cached,
         )

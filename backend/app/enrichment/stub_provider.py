@@ -9,20 +9,23 @@ from hashlib import sha256
 
 from app import clock
 from app.config import LLMSettings
-from app.enrichment.prompts import PROMPT_VERSION
+from app.enrichment.prompts import PROMPT_ID
 from app.enrichment.schemas import EnrichmentResult, EnrichmentSchema
 from app.enrichment.stub_text import enrichment_of
 from app.errors import LLMError, LLMInvalidAnswer, Remedy, llm_errors
 from app.llm.attempts import UNRECORDED, AttemptOutcome, AttemptRecorder, Usage
 from app.llm.gate import UNLIMITED
+from app.prompts.registry import PromptRegistry
 
 _NAME = "stub"
+_FREE = Decimal(0)
 
 
 class StubProvider:
     """An `EnrichmentProvider` that makes its answers up from the text."""
 
-    def __init__(self, settings: LLMSettings) -> None:
+    def __init__(self, settings: LLMSettings, prompts: PromptRegistry) -> None:
+        self._prompts = prompts
         self._delay_seconds = settings.stub_delay_seconds
         self._failure = llm_errors()[settings.stub_failure] if settings.stub_failure else None
         self._failure_rate = settings.stub_failure_rate
@@ -43,6 +46,7 @@ class StubProvider:
         return 0.0
 
     async def enrich_item(self, text: str, *, attempts: AttemptRecorder = UNRECORDED) -> EnrichmentResult:
+        label = self._prompts.get(PROMPT_ID).label  # of the prompt that a model would have been given
         attempt = await attempts.open(provider=_NAME, model=_NAME)
         # CANCELLED unless the end is reached: a cancellation during the delay leaves by the same door.
         outcome, usage, error_code = AttemptOutcome.CANCELLED, None, None
@@ -60,7 +64,7 @@ class StubProvider:
         finally:
             attempt.settle(outcome, usage=usage, error_code=error_code)
             attempts.close(attempt)
-        return EnrichmentResult(content=content, provider=_NAME, model=_NAME, prompt_version=PROMPT_VERSION)
+        return EnrichmentResult(content=content, provider=_NAME, model=_NAME, prompt_version=label)
 
     def _fault_for(self, text: str) -> LLMError | None:
         """The fault that this text meets. Never one that waits: it would hide the code one wants to see."""
@@ -73,7 +77,7 @@ class StubProvider:
 def _usage(text: str, content: EnrichmentSchema) -> Usage:
     """Words for tokens, at a price that is known to be nothing."""
     answer = " ".join([content.title, content.summary, *content.tags])
-    return Usage(len(text.split()), len(answer.split()), Decimal(0), Decimal(0))
+    return Usage(len(text.split()), len(answer.split()), _FREE, _FREE)
 
 
 def _share(text: str) -> float:

@@ -175,7 +175,8 @@ _SETTLED: dict[str, ColumnType] = {
     "cost_usd": "bigint",
     "id": "text",
 }
-_UNSETTLED = "(llm_attempts.outcome IS NULL OR llm_attempts.outcome = 'IN_DOUBT')"
+# As an expression: else PostgreSQL takes the few open attempts for a reason to walk through the whole table.
+_UNSETTLED = "COALESCE(llm_attempts.outcome, 'IN_DOUBT') = 'IN_DOUBT'"
 _SETTLE_EACH = (
     f"UPDATE llm_attempts SET {', '.join(f'{name} = ?' for name in _SETTLED if name != 'id')}"  # noqa: S608
     f" WHERE id = ? AND {_UNSETTLED}"

@@ -27,13 +27,14 @@ from app.llm.answer_form import answer_form
 from app.llm.call import Delta
 from app.llm.extraction import Answer, Extraction, Inquiry, ModelFacts, provider_of
 from app.llm.http_session import http_session
-from app.llm.own_providers import providers_of
 from app.llm.price_list import facts_of
 from app.llm.starts import Starts
 from app.llm.stream_reading import StreamReading
 from app.llm.tally import RunTally
 from app.llm.vendor_answer import VendorAnswer, answer_of, is_refused, usage_at, usage_of
 from app.llm.vendor_faults import VendorFaults
+from app.providers.from_settings import providers_of
+from app.providers.outbound import ConnectionGuard
 from app.providers.provider import Provider, ProviderKind
 
 _log = structlog.get_logger(__name__)
@@ -98,7 +99,7 @@ class Engine:
         self._settings = settings
         self._own_providers = providers_of(settings)
         self._faults = VendorFaults(vendors.litellm)
-        self._session = http_session()
+        self._session = http_session(ConnectionGuard.of(settings))
         self._starts = Starts(_STARTS_AT_A_TIME)
         self._ways: dict[tuple[Provider, str], _Way] = {}
         self._forms: dict[type[BaseModel], type[BaseModel]] = {}

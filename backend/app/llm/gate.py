@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.errors import LLMAuthRefused, LLMError, LLMRateLimited, Remedy
+from app.providers.traffic import GateState, Traffic
 
 # More calls than anyone has at the same time.
 UNLIMITED = 1_000_000
@@ -112,6 +113,13 @@ class ProviderGate:
             GateStatus(name, closure.fault.code, self.seconds_until_open(name), closure.probe is not None)
             for name, closure in sorted(self._closures.items())
         ]
+
+    def traffic_of(self, provider: str) -> Traffic:
+        """For the provider's status; a gate counts no calls."""
+        closure = self._closures.get(provider)
+        if closure is None:
+            return Traffic(GateState())
+        return Traffic(GateState(False, closure.fault.code, self.seconds_until_open(provider)))
 
     def _report_closing(self, admission: Admission, fault: LLMError) -> bool:
         provider = admission.provider

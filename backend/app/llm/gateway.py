@@ -5,7 +5,8 @@ the books before, and what comes out is a whole, checked answer with its receipt
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from app import clock
@@ -19,17 +20,19 @@ from app.llm.doors import Doors
 from app.llm.extraction import Answer, Extraction, Inquiry, Message, provider_of
 from app.llm.gate import UNLIMITED, ProviderGate
 from app.llm.limits import Limits, Turnstiles
-from app.llm.own_providers import providers_of
 from app.llm.planner import Planner
 from app.llm.pursuit import Pursuit, Try
 from app.llm.receipts import Account
-from app.llm.requests import Rendered, check, is_long, label_of, options_of, render, tokens_of
+from app.llm.requests import Rendered, is_long, label_of, options_of, prepared, render, tokens_of
 from app.llm.routing import Candidate
 from app.llm.routing_rules import RoutingRules, load_rules
 from app.llm.stub import StubUpstream
 from app.llm.upstreams import Upstreams
 from app.llm.vendor_answer import VendorAnswer
+from app.providers.access import ProviderAccess
+from app.providers.from_settings import providers_of
 from app.providers.provider import Provider
+from app.providers.traffic import BreakerState, Traffic
 
 T = TypeVar("T")
 
@@ -69,6 +72,7 @@ class Gateway:
         Raises an LLMError, or what the recorder raised, LeaseLost above all. A cancellation drops the upstream call
         and settles its attempt first.
         """
+        call = prepared(call)
 
         async def send(attempt: Try, rendered: Rendered, account: Account) -> Answer:
             request = self._extraction(call, form, attempt, rendered)
@@ -80,6 +84,7 @@ class Gateway:
 
     async def complete(self, call: Call, recorder: AttemptRecorder = UNRECORDED) -> Completion:
         """A whole answer in free form, or tool calls. Raises as `extract` does."""
+        call = prepared(call)
 
         async def send(attempt: Try, rendered: Rendered, account: Account) -> VendorAnswer:
             inquiry = self._inquiry(call, attempt, rendered, seconds=attempt.share_seconds)
@@ -87,12 +92,12 @@ class Gateway:
 
         return _completion(*await self._pursue(call, recorder, send))
 
-    async def stream(self, call: Call, recorder: AttemptRecorder = UNRECORDED) -> AsyncIterator[StreamEvent]:
+    async def stream(self, call: Call, recorder: AttemptRecorder = UNRECORDED) -> AsyncGenerator[StreamEvent]:
         """The answer as it comes; the last event is Finished. Raises as `extract` does, then nothing was finished.
 
         After Restarted everything before it is void. Leaving the iteration (`aclose`) drops the upstream call.
         """
-        channel = Channel()
+        call, channel = prepared(call), Channel()
 
         async def send(attempt: Try, rendered: Rendered, account: Account) -> VendorAnswer:
             inquiry = self._inquiry(call, attempt, rendered, seconds=attempt.left_seconds)
@@ -120,6 +125,17 @@ class Gateway:
         """How long an allowance of 0 lasts at least; 0 when it lasts until a probe under way has ended."""
         return min(self._doors.seconds_until_open(model) for model in self._planner.usual(task))
 
+    def traffic_of(self, provider: str) -> Traffic:
+        """For the provider's status, as this process sees it."""
+        circuits = [status for status in self.breaker.status() if provider_of(status.model) == provider]
+        waiting, in_flight = self.turnstiles.load_of(provider)
+        return replace(
+            self.gate.traffic_of(provider),
+            breakers=[BreakerState(status.model, status.state, status.seconds_until_probe) for status in circuits],
+            in_flight=in_flight,
+            waiting=waiting,
+        )
+
     async def _pursue(
         self,
         call: Call,
@@ -129,7 +145,6 @@ class Gateway:
         is_stream: bool = False,
     ) -> tuple[T, Receipt]:
         deadline = clock.local_seconds() + call.deadline_seconds
-        check(call)
         plan = await self._planner.plan(call)
         account = Account(recorder, _purpose(call, is_stream=is_stream))
         coverage = 1.0
@@ -185,11 +200,17 @@ class Gateway:
         return Toll(self.turnstiles.of(provider.name, limits), tokens)
 
 
-def build_gateway(settings: LLMSettings) -> Gateway:
-    """A new one for these settings; nothing is imported or opened before its first use. Raises StartRefused."""
+def build_gateway(settings: LLMSettings, access: ProviderAccess | None = None) -> Gateway:
+    """A new one; nothing is imported or opened before its first use. Raises StartRefused.
+
+    Without access to the providers of a process it knows those of the settings only, and none is ever down.
+    """
     upstreams = Upstreams(LLMClient(settings), StubUpstream(settings.stub_delay_seconds))
-    providers = providers_of(settings)
-    return Gateway(settings, upstreams, load_rules(settings.routing_file), providers=lambda: providers)
+    rules = load_rules(settings.routing_file)
+    if access is None:
+        own = providers_of(settings)
+        return Gateway(settings, upstreams, rules, providers=lambda: own)
+    return Gateway(settings, upstreams, rules, providers=access.registry.snapshot, is_down=access.monitor.is_down)
 
 
 async def _rendered(call: Call, candidate: Candidate) -> Rendered:

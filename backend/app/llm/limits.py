@@ -163,3 +163,8 @@ class Turnstiles:
             turnstile.set_limits(limits)
         self._limits[provider] = limits
         return turnstile
+
+    def load_of(self, provider: str) -> tuple[int | None, int | None]:
+        """Who waits and who is under way; None where nobody counts, because the provider has no limits."""
+        turnstile = self._turnstiles.get(provider)
+        return (turnstile.waiting, turnstile.inside) if turnstile else (None, None)

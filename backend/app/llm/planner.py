@@ -62,8 +62,8 @@ class Planner:
 
     def _needs_wire(self, call: Call, around: Surroundings) -> bool:
         """Whether the vendors' code is needed to know the models: their prices and windows are in its tables."""
-        hints = tuple(getattr(call.prompt, "model_hints", ()))
-        names = names_of(call.models or (*hints, f"{TASK_PREFIX}{call.task}"), around)
+        wish = wish_of(call)
+        names = names_of(wish.models or (*wish.hint, f"{TASK_PREFIX}{wish.task}"), around)
         found = [around.providers.get(provider_of(name)) for name in names]
         return any(provider is not None and provider.kind not in _WITHOUT_WIRE for provider in found)
 

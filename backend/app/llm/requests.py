@@ -1,7 +1,7 @@
 """From a call to what one model is sent: checked, rendered for its kind of provider, cut to fit its window. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.context.estimate import estimate
@@ -9,9 +9,11 @@ from app.context.fitting import fit
 from app.context.tokens import tokenizer_of
 from app.context.windows import UNKNOWN_WINDOW, DoesNotFit, Window, room_for_document
 from app.errors import LLMBadRequest, LLMContextTooLong
-from app.llm.call import Call, Parameters, Prompt
+from app.llm.call import Call, Complexity, Parameters
 from app.llm.extraction import Message
-from app.llm.routing import Candidate, Wish
+from app.llm.routing import TASK_PREFIX, Candidate, Wish
+from app.prompts.prompt_version import PromptVersion
+from app.prompts.template import ModelHints
 from app.providers.provider import ProviderKind
 
 # A character is never more tokens than this in any vocabulary.
@@ -23,6 +25,9 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "top_p": (0, 1),
 }
 _DEFAULT_OUTPUT_TOKENS = 1024
+NO_HINTS = ModelHints()
+# A prompt may refuse to be rendered without any.
+_SHORTEST_DOCUMENT = "."
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,17 @@ class Rendered:
     coverage: float = 1.0
 
 
-def check(call: Call) -> None:
-    """Raises LLMBadRequest naming the field, before anything is spent."""
+def prepared(call: Call) -> Call:
+    """With what its prompt says where the caller said nothing. Raises LLMBadRequest naming the field."""
+    hints, said = hints_of(call), call.parameters
+    temperature = hints.temperature if said.temperature is None else said.temperature
+    parameters = replace(said, temperature=temperature, max_tokens=said.max_tokens or hints.max_output_tokens)
+    call = replace(call, parameters=parameters)
+    _check(call)
+    return call
+
+
+def _check(call: Call) -> None:
     if not call.deadline_seconds > 0:
         raise LLMBadRequest("The deadline must be later than now.", field="deadline_seconds")
     if isinstance(call.prompt, tuple) and not any(message.get("content") for message in call.prompt):
@@ -50,8 +64,15 @@ def wish_of(call: Call) -> Wish:
     tokens = 0
     if isinstance(call.prompt, tuple):
         tokens = tokens_of(call.prompt) + (call.parameters.max_tokens or 0)
-    hint = getattr(call.prompt, "model_hints", ())
-    return Wish(call.task, call.privacy, call.models, tuple(hint), call.complexity, tokens)
+    hints = hints_of(call)
+    task = (f"{TASK_PREFIX}{hints.task}",) if hints.task not in {None, call.task} else ()
+    complexity = call.complexity or Complexity(hints.complexity or Complexity.STANDARD)
+    return Wish(call.task, call.privacy, call.models, task, complexity, tokens)
+
+
+def hints_of(call: Call) -> ModelHints:
+    """What the prompt says of the model that suits it; nothing for plain messages."""
+    return NO_HINTS if isinstance(call.prompt, tuple) else call.prompt.hints
 
 
 def render(call: Call, candidate: Candidate) -> Rendered:
@@ -107,9 +128,9 @@ def _fits_surely(call: Call, window: Window) -> bool:
     return most <= window.tokens
 
 
-def _fitted(call: Call, prompt: Prompt, candidate: Candidate, window: Window) -> Rendered:
+def _fitted(call: Call, prompt: PromptVersion, candidate: Candidate, window: Window) -> Rendered:
     variant, tokenizer = candidate.provider.kind.value, tokenizer_of(candidate.name)
-    empty = prompt.render(variant, call.variables, "")
+    empty = prompt.render(variant, call.variables, _SHORTEST_DOCUMENT)
     fixed = sum(tokenizer.count(str(message.get("content") or "")) for message in empty)
     room = room_for_document(
         window, tokenizer, fixed_tokens=fixed, output_tokens=_output_tokens(call), messages=len(empty)

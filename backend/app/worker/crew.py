@@ -16,6 +16,7 @@ from app.worker.worker_lock import WorkerLock
 log = structlog.get_logger()
 _LOCK_SECONDS = 0.2
 _RETRY_SECONDS = 1.0
+_FEWEST_TO_SHARE = 16
 
 
 class CrewState(StrEnum):
@@ -33,7 +34,11 @@ class Crew:
 
     def __init__(self, database: Database, lanes: Sequence[Lane], settings: WorkerSettings) -> None:
         self._database, self._lanes = database, lanes
-        self.workers = [Worker(database, lane, settings) for lane in lanes]
+        self.workers = [
+            Worker(database, lane, settings, slots=slots)
+            for lane in lanes
+            for slots in _shares(lane.slots, alone=database.is_sqlite)
+        ]
         path = database.sqlite_path
         self._lock = WorkerLock(path) if path is not None else None
         self._state = CrewState.STARTING
@@ -83,22 +88,49 @@ class Crew:
     async def _get_ready(self) -> bool:
         """False when we were stopped before it came to working."""
         for lane in self._lanes:
-            await lane.start()
+            await self._start_lane(lane)
         while not self._stopping.is_set():
-            if self._lock is None:
-                return True
-            if self._lock.try_acquire():
-                try:
-                    for worker in self.workers:
-                        await worker.reclaim_everything()
-                except ServiceUnavailable as error:
-                    log.warning("worker.database_unavailable", exc_info=error)
-                    await clock.sleep(_RETRY_SECONDS)
-                    continue
-                return True
-            self._state = CrewState.STANDBY
-            await clock.sleep(_LOCK_SECONDS)
+            try:
+                if await self._is_alone():
+                    return True
+            except (ServiceUnavailable, OSError) as error:
+                log.warning("worker.cannot_begin", exc_info=error)
+                await clock.sleep(_RETRY_SECONDS)
+            else:
+                self._state = CrewState.STANDBY
+                await clock.sleep(_LOCK_SECONDS)
         return False
+
+    async def _start_lane(self, lane: Lane) -> None:
+        """However often it takes: a disk that was full or a file that was away may come back."""
+        while not self._stopping.is_set():
+            try:
+                await lane.start()
+                break
+            except Exception:
+                log.exception("lane.would_not_start", lane=lane.name)
+                await clock.sleep(_RETRY_SECONDS)
+
+    async def _is_alone(self) -> bool:
+        """Where only one may work, whether that is us; then every lease is a dead worker's."""
+        if self._lock is None:
+            return True
+        if not self._lock.try_acquire():
+            return False
+        for worker in self.workers:
+            await worker.reclaim_everything()
+        return True
+
+
+def _shares(slots: int, *, alone: bool) -> list[int]:
+    """The slots of each worker of a lane.
+
+    Two on PostgreSQL: the server works for one while the other's calls begin and end. On SQLite they would only take
+    turns at the one writer.
+    """
+    if alone or slots < _FEWEST_TO_SHARE:
+        return [slots]
+    return [slots - slots // 2, slots // 2]
 
 
 def _log_death(task: asyncio.Task[None]) -> None:

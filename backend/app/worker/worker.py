@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 
 import structlog
 from sqlalchemy.exc import DBAPIError
@@ -40,6 +41,10 @@ from app.worker.retry import Fail, RetryPolicy, decide
 log = structlog.get_logger()
 _DATABASE_PAUSE_SECONDS = 1.0
 _SWEEP_SECONDS = 0.2  # at the most between two looks for what became due, while there is something to claim
+# Calls that take long begin so many at a time: those that begin together end together, and their slots stand idle
+# until all of them have been written.
+_BEGIN_TOGETHER = 16
+_BRIEF_SECONDS = 0.01
 _SPEND_MARGIN = 0.1  # of the lease: within it, no new call leaves
 _CANCEL_GRACE_SECONDS = 2.0
 _GIVE_UP_SECONDS = 5.0
@@ -59,32 +64,47 @@ class WorkerSettings:
 class _Job:
     """A row in work; times by the local clock. `lease_ends` was taken before the claim was sent: never too late.
 
-    Past `overdue_at` the lease is no longer extended: the lane's own deadline should have ended the work long before.
+    At `ends_by` the work is cut off: the lane's own deadline should have ended it long before. Past `overdue_at` the
+    lease is no longer extended.
     """
 
     work: Work
     lease_ends: float
+    ends_by: float
     overdue_at: float
-    recorder: JobRecorder = field(init=False)
     task: asyncio.Task[Outcome] = field(init=False)
-    cancelled_as: GivenBack | Dropped | None = None
+    cancelled_as: Outcome | None = None
 
-    def cancel(self, outcome: GivenBack | Dropped) -> None:
+    @property
+    def is_running(self) -> bool:
+        return self.cancelled_as is None and not self.task.done()
+
+    def cancel(self, outcome: Outcome) -> None:
         """End the work early; the first reason given is the one that counts."""
         self.cancelled_as = self.cancelled_as or outcome
         self.task.cancel()
 
 
 class Worker:
-    """Works one lane until stopped."""
+    """Works one lane until stopped; of the lane's slots it has `slots`, or all."""
 
-    def __init__(self, database: Database, lane: Lane, settings: WorkerSettings, *, books: Books | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        lane: Lane,
+        settings: WorkerSettings,
+        *,
+        slots: int | None = None,
+        books: Books | None = None,
+    ) -> None:
         self._database, self._lane, self._settings = database, lane, settings
+        self._slots = slots or lane.slots
         self._books = books or Books(database)
         self._owner = database.process_id
         self._jobs: dict[tuple[str, int], _Job] = {}
         self._endings: list[Ending] = []
         self._wake = asyncio.Event()
+        self._has_news, self._is_brief = False, True
         self._stopping = False
         self._drain_ends: float | None = None
         self._due_at: float | None = None
@@ -112,10 +132,13 @@ class Worker:
 
     async def _cycle_until_done(self) -> None:
         while not self._is_done():
-            cycle = await self._cycle(sweep=clock.local_seconds() >= self._sweep_at)
+            is_due = clock.local_seconds() >= self._sweep_at
+            if self._has_news and is_due:
+                await self._cycle(sweep=False)  # what has just come in does not wait for the sweep
+            cycle = await self._cycle(sweep=is_due)
             if cycle is None:
                 await self._pause(_DATABASE_PAUSE_SECONDS)
-            elif not self._endings:
+            elif not self._endings and not (len(cycle.claimed) == _BEGIN_TOGETHER and self._want(self._free())):
                 await self._pause(self._patience())
 
     async def run_once(self) -> None:
@@ -143,7 +166,8 @@ class Worker:
     async def _cycle(self, *, sweep: bool = True) -> Cycle | None:
         """One transaction; null when the database could not be used, and then nothing is forgotten."""
         endings, self._endings = self._endings, []
-        want = self._want(self._lane.slots - len(self._jobs) + len(endings))
+        want = self._want(self._free() + len(endings))
+        self._has_news = False
         if not endings and not want:
             self._due_at = None
             return Cycle()
@@ -161,17 +185,22 @@ class Worker:
             log.warning("worker.database_unavailable", lane=self._lane.name, exc_info=error.__cause__ or error)
             return None
         self._note(plan, cycle)
-        ends = began + self._settings.lease_seconds
+        loop = asyncio.get_running_loop()
         for work in cycle.claimed:
-            self._start(work, ends, cycle.booked.get(work.id))
+            self._start(work, began, cycle.booked.get(work.id), loop)
         return cycle
 
     def _may_have_lost_leases(self) -> bool:
         now = clock.local_seconds()
         return any(job.lease_ends <= now < job.overdue_at and not job.task.done() for job in self._jobs.values())
 
+    def _free(self) -> int:
+        return self._slots - len(self._jobs)
+
     def _want(self, free: int) -> int:
-        return 0 if self._stopping else max(0, self._lane.allowance(free))
+        if self._stopping:
+            return 0
+        return max(0, self._lane.allowance(free if self._is_brief else min(free, _BEGIN_TOGETHER)))
 
     async def _write(self, plan: Plan) -> Cycle:
         try:
@@ -199,32 +228,34 @@ class Worker:
             swept_at = now if plan.sweep else self._sweep_at - _SWEEP_SECONDS
             self._sweep_at = min(swept_at + _SWEEP_SECONDS, self._due_at or math.inf)
 
-    def _start(self, work: Work, lease_ends: float, booked: Attempt | None) -> None:
-        job = _Job(work, lease_ends, lease_ends + self._lane.deadline_seconds)
-        margin = self._settings.lease_seconds * _SPEND_MARGIN
+    def _start(self, work: Work, claimed_at: float, booked: Attempt | None, loop: asyncio.AbstractEventLoop) -> None:
+        ends_by = claimed_at + self._lane.deadline_seconds
+        lease_seconds = self._settings.lease_seconds
+        job = _Job(work, claimed_at + lease_seconds, ends_by, ends_by + lease_seconds)
+        margin = lease_seconds * _SPEND_MARGIN
 
         def may_spend() -> bool:
             return job.cancelled_as is None and clock.local_seconds() < job.lease_ends - margin
 
-        job.recorder = JobRecorder(self._books, account_of(self._lane, work), may_spend, booked=booked)
+        # Not kept in the job: the two would hold each other until the collector finds them.
+        recorder = JobRecorder(self._books, account_of(self._lane, work), may_spend, booked=booked)
         self._jobs[work.id, work.claim_seq] = job
         # A context of its own: what one item binds for its log lines must not reach another's.
-        job.task = asyncio.get_running_loop().create_task(self._run(job), context=contextvars.Context())
+        job.task = loop.create_task(self._run(work, recorder), context=contextvars.Context())
         # Not in _run's finally: a task that is cancelled before its first step never gets there.
-        job.task.add_done_callback(partial(self._job_done, job))
+        job.task.add_done_callback(partial(self._job_done, job, recorder))
 
-    async def _run(self, job: _Job) -> Outcome:
-        work = job.work
+    async def _run(self, work: Work, recorder: JobRecorder) -> Outcome:
         structlog.contextvars.bind_contextvars(item_id=work.id, attempt=work.attempt)
+        began = clock.local_seconds()
         try:
-            async with asyncio.timeout(self._lane.deadline_seconds):
-                return Settled(await self._lane.run(work, job.recorder))
+            result = await self._lane.run(work, recorder)
+            self._is_brief = clock.local_seconds() - began < _BRIEF_SECONDS
+            return Settled(result)
         except LeaseLost:
             return Dropped()
         except ServiceUnavailable:
             return GivenBack(_DATABASE_PAUSE_SECONDS, attempt_returned=True)
-        except TimeoutError:
-            return self._after_fault(work, LLMTimeout())
         except LLMError as error:
             return self._after_fault(work, error)
         except Exception:
@@ -239,7 +270,7 @@ class Worker:
         log.warning("item.deferred", code=error.code, http_status=error.http_status, seconds=decision.delay_seconds)
         return GivenBack(decision.delay_seconds, decision.attempt_returned, to_tail=decision.to_tail)
 
-    def _job_done(self, job: _Job, task: asyncio.Task[Outcome]) -> None:
+    def _job_done(self, job: _Job, recorder: JobRecorder, task: asyncio.Task[Outcome]) -> None:
         outcome: Outcome
         if task.cancelled():
             outcome = job.cancelled_as or GivenBack(None, attempt_returned=True)
@@ -248,11 +279,12 @@ class Worker:
             outcome = Settled(self._lane.failure(LLMApiError()))
         else:
             outcome = task.result()
-        self._endings.append(Ending(job.work, outcome, job.recorder.end()))
+        self._endings.append(Ending(job.work, outcome, recorder.end()))
         self._wake.set()
 
     def _hear(self, news: News) -> None:
         if news.ready:
+            self._has_news = True
             self._wake.set()
         if news.stopped:
             for (item_id, _), job in self._jobs.items():
@@ -264,7 +296,9 @@ class Worker:
         """How long to wait for a wake-up: until something is known to become due, and never longer than the poll."""
         now = clock.local_seconds()
         waits = [self._settings.poll_seconds]
-        if self._due_at is not None and len(self._jobs) < self._lane.slots:
+        # All have the same time, so the first of those that run is the first to run out of it.
+        waits.extend(islice((job.ends_by - now for job in self._jobs.values() if job.is_running), 1))
+        if self._due_at is not None and self._free() > 0:
             waits.append(self._due_at - now)
         closed = self._lane.seconds_until_open()
         if closed > 0:
@@ -272,6 +306,14 @@ class Worker:
         if self._drain_ends is not None:
             waits.append(self._drain_ends - now)
         return max(0.0, min(waits))
+
+    def _end_overdue(self) -> None:
+        now = clock.local_seconds()
+        for job in self._jobs.values():
+            if job.ends_by > now:
+                return
+            if job.is_running:
+                job.cancel(self._after_fault(job.work, LLMTimeout()))
 
     async def _pause(self, seconds: float) -> None:
         if self._drain_ends is not None and clock.local_seconds() >= self._drain_ends:
@@ -282,6 +324,7 @@ class Worker:
         except TimeoutError:
             pass
         self._wake.clear()
+        self._end_overdue()
 
     async def _release_all(self) -> None:
         """The drain is over: cancel what is in flight; the rows go back to the queue with their attempts."""

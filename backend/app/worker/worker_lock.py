@@ -20,15 +20,17 @@ class WorkerLock:
         self._descriptor: int | None = None
 
     def try_acquire(self) -> bool:
-        """Whether the lock is ours now; safe to repeat."""
+        """Whether the lock is ours now; safe to repeat. Raises OSError where no lock can be had by anyone."""
         if self._descriptor is not None:
             return True
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
             os.close(descriptor)
-            return False
+            if isinstance(error, BlockingIOError):
+                return False
+            raise
         self._descriptor = descriptor
         return True
 

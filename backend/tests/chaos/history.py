@@ -4,11 +4,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app.enrichment.prompts import enrichment_messages
 from tests.chaos.evidence import AttemptRow, EventRow, Evidence, ItemRow, KeyRow, Limits
 from tests.chaos.operations import ClientLog, Heard, Operation, Verdict
 from tests.protocol_server.answers import digest_of
 from tests.protocol_server.calls import Call
+from tests.shipped_prompts import messages_for
 
 _NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PERSON, NAME = "user-1", "ann"
@@ -33,7 +33,7 @@ def attempt(name: str, item_id: str, claim_seq: int, seconds: float, outcome: st
 
 
 def call(seq: int, attempt_id: str, text: str, seconds: float, billed: tuple[int, int]) -> Call:
-    digest = digest_of(enrichment_messages(text)[-1]["content"])
+    digest = digest_of(messages_for(text)[-1]["content"])
     return Call(
         run="run",
         seq=seq,

@@ -1,6 +1,7 @@
 """Fitting: never above the budget, in order, with every gap marked, and the share that is left told truly."""
 
 import re
+from time import perf_counter
 
 import pytest
 import regex
@@ -140,3 +141,12 @@ def test_a_budget_of_nothing_shows_nothing() -> None:
 def test_a_tokenizer_that_counts_parts_for_less_than_the_whole_is_held_to_its_budget() -> None:
     fitted = fit(REPORT[:20_000], 5_000, lambda text: len(text) ** 2 // 1_000)
     assert 2_000 < fitted.tokens <= 5_000
+
+
+@each_strategy
+@pytest.mark.parametrize("run", ["a", " ", "\n", ".", "🇩🇪", "e" + "\u0301" * 300, ". ", "word "])
+def test_a_long_run_of_anything_takes_no_long_time(strategy: Strategy, run: str) -> None:
+    begin = perf_counter()
+    fitted = fit(run * (600_000 // len(run)), 50_000, ESTIMATOR.count, strategy, query="word")
+    # Half a second at the most; what is quadratic in them takes minutes.
+    assert fitted.tokens <= 50_000 and perf_counter() - begin < 20

@@ -10,10 +10,10 @@ from app.errors import LLMError
 from app.llm.call import Call, Completion, Delta, Finished, Parameters, Restarted, Spender, StreamEvent
 from app.llm.client import LLMClient
 from app.llm.gateway import Gateway
-from app.llm.own_providers import providers_of
 from app.llm.routing_rules import RoutingRules, TaskRules, load_rules
 from app.llm.stub import StubUpstream
 from app.llm.upstreams import Upstreams
+from app.providers.from_settings import providers_of
 from app.providers.provider import Provider, ProviderKind
 from tests.llm.recorder import MODEL, SENTENCE, Recorder, llm_settings
 from tests.protocol_server.server import ProtocolServer

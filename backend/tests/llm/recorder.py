@@ -1,12 +1,12 @@
 """An attempt recorder in memory, and the settings and requests that the tests of the model side share."""
 
 from app.config import LLMSettings
-from app.enrichment.prompts import enrichment_messages
 from app.enrichment.schemas import EnrichmentSchema
 from app.errors import LeaseLost
 from app.llm.attempts import UNSAID, Attempt, Purpose
 from app.llm.extraction import Extraction
 from tests.protocol_server.calls import Call
+from tests.shipped_prompts import messages_for
 
 MODEL = "openai/gpt-4o-mini"
 KEY = "sk-canary-4f1d8a90b2c7"
@@ -57,7 +57,7 @@ def request(
     return Extraction(
         model=model,
         response_model=EnrichmentSchema,
-        messages=enrichment_messages(text),
+        messages=messages_for(text),
         timeout_seconds=timeout_seconds,
         temperature=0.3,
         max_tokens=500,

@@ -243,8 +243,9 @@ def test_making_a_client_imports_no_vendor() -> None:
     script = """
 import sys
 from app.enrichment.providers import build_provider
+from app.prompts.registry import PromptRegistry
 from app.config import LLMSettings
-build_provider(LLMSettings(provider="litellm"))
+build_provider(LLMSettings(provider="litellm"), PromptRegistry({}))
 print([name for name in ("litellm", "instructor", "openai", "aiohttp") if name in sys.modules])
 """
     told = subprocess.run([sys.executable, "-c", script], cwd=BACKEND, capture_output=True, check=True, timeout=60)

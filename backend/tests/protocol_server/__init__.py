@@ -1,5 +1,19 @@
-"""A fake upstream for tests, benchmarks and chaos runs: real sockets, OpenAI's wire, faults on demand.
+"""A fake upstream for tests, benchmarks and chaos runs: real sockets, vendors' wires, faults on demand.
 
-Start reading at `server.py`; `faults/table.py` names the faults. Nothing here may import from `app`: the fake
-must not agree with the program by sharing its code.
+| ask for | by |
+|---|---|
+| OpenAI's wire, stream or not | `POST /v1/chat/completions`: tools, `response_format`, `stream_options.include_usage` |
+| Anthropic's wire, stream or not | `POST /v1/messages`: tools, `output_format`, cache tokens, its errors and statuses |
+| the models, on both wires | `GET /v1/models`; `server.offer.models` says which |
+| llama.cpp's and Ollama's own | `GET /props` (`server.offer.context_tokens`), `POST /tokenize`, `GET /api/tags` |
+| a fault for one text | `[[fault:500,stream_stall=2,ok]]` in it: one for each call, the last stays |
+| faults for coming calls | `server.script("500", "ok", model="name")`; of all others `server.set_default("503")` |
+| a share of faults by weight | `server.set_mix(Mix(0.3, seed=1))` |
+| which faults there are | `faults/table.py`; `python -m tests.protocol_server --help` lists them |
+| an answer word for word | `[[answer:It is raining.]]` in the text; `server.answer("text" or {}, model= or marker=)` |
+| a valid instance of a schema | a schema or a tool in the request, and nothing scripted (`instances.py`) |
+| what happened | `server.calls` (`calls.Call`), `server.stats()`, `server.wait_idle()`; `--log` and `read_calls` |
+| all of it from another process | `/control/...`, see `control.py` |
+
+Nothing here may import from `app`: the fake must not agree with the program by sharing its code.
 """

@@ -5,8 +5,10 @@ for leaked text does not find the answer instead.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 MARKER = re.compile(r"\[\[fault:([^\]]*)\]\]")
 
@@ -22,7 +24,8 @@ class Ask:
     """One request for a completion, freed from the vendor's spelling.
 
     `mode` is one of tools, json_schema, json_object, md_json, plain. `user_texts` holds the user's messages
-    in order, never empty; the first is the note, a last one that differs is a re-ask.
+    in order, never empty; the first is the note, a last one that differs is a re-ask. `schema` is that of the
+    tool in mode tools, that of the answer in mode json_schema.
     """
 
     model: str
@@ -33,6 +36,7 @@ class Ask:
     stream: bool = False
     stream_usage: bool = False
     tool_name: str | None = None
+    schema: Mapping[str, Any] | None = None
     key: str | None = None
     correlation_id: str | None = None
 

@@ -38,6 +38,12 @@ class Asker:
         options = {"stream_options": {"include_usage": True}} if include_usage else {}
         return self.http.post("/v1/chat/completions", json={**body, "stream": True, **options})
 
+    def message(self, text: str, **more: Any) -> httpx.Response:
+        """On Anthropic's wire; the whole of a stream as one response."""
+        body = {"model": "claude-haiku-4-5", "max_tokens": 500, "messages": [{"role": "user", "content": text}]}
+        headers = {"x-api-key": KEY, "anthropic-version": "2023-06-01"}
+        return self.http.post("/v1/messages", json={**body, **more}, headers=headers)
+
     def content(self, text: str, *, mode: str = "json_schema") -> str:
         content: str = self.post(text, mode=mode).json()["choices"][0]["message"]["content"]
         return content

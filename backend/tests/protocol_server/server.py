@@ -21,8 +21,9 @@ from tests.protocol_server.faults.plan import Plan
 from tests.protocol_server.faults.table import UnknownFaultError, plan_for
 from tests.protocol_server.peer import Peer, PeerGoneError, Request, head_of
 from tests.protocol_server.rendering import render
-from tests.protocol_server.wires import openai
-from tests.protocol_server.wires.table import WIRES
+from tests.protocol_server.scripted import Answer, Answers
+from tests.protocol_server.wires.listings import Offer, listing
+from tests.protocol_server.wires.table import ANTHROPIC, OPENAI, WIRES
 from tests.protocol_server.wires.wire import Wire
 
 HOST = "127.0.0.1"
@@ -32,7 +33,8 @@ _JSON = {"content-type": "application/json"}
 class ProtocolServer:
     """A fake upstream on the running loop: `async with ProtocolServer() as server`.
 
-    `script`, `set_default`, `set_mix`, `reset`, `calls`, `stats` and `wait_idle` may be used from any thread.
+    `offer` is what the server says of its models, `listings` how often it was asked for that.
+    `script`, `answer`, `set_default`, `set_mix`, `reset`, `calls`, `stats` and `wait_idle` may be used from any thread.
     """
 
     def __init__(
@@ -46,7 +48,10 @@ class ProtocolServer:
     ) -> None:
         self.port = port
         self.latency_seconds = latency_seconds
+        self.offer = Offer()
+        self.listings = 0
         self._choice = Choice(mix, default)
+        self._answers = Answers()
         self._book = CallBook(log_path)
         self._peers: set[Peer] = set()
         self._listener: asyncio.Server | None = None
@@ -69,6 +74,10 @@ class ProtocolServer:
         """Queue a fault expression for each coming call, of this model or any. Raises UnknownFaultError."""
         self._choice.add(faults, model)
 
+    def answer(self, answer: Answer, *, model: str | None = None, marker: str | None = None) -> None:
+        """What the model says to every call of this model, or with `[[answer:MARKER]]` in its text."""
+        self._answers.add(answer, model=model, marker=marker)
+
     def set_default(self, fault: str) -> None:
         """The fault of every call that nothing else decides. Raises UnknownFaultError."""
         self._choice.set_default(fault)
@@ -77,12 +86,20 @@ class ProtocolServer:
         self._choice.mix = mix
 
     def reset(self) -> None:
-        """Forget calls and scripts; the default and the mix are those of the start again."""
+        """Forget calls, scripts and answers; the default and the mix are those of the start again."""
         self._choice.reset()
+        self._answers.reset()
+        self.offer = Offer()
+        self.listings = 0
         self._book.forget()
 
     def stats(self) -> dict[str, object]:
-        return {**self._book.stats(), "connections": len(self._peers), "script_left": self._choice.left()}
+        return {
+            **self._book.stats(),
+            "connections": len(self._peers),
+            "script_left": self._choice.left(),
+            "listings": self.listings,
+        }
 
     def wait_idle(self, timeout_seconds: float = 5.0) -> bool:
         """Whether no call was open within the time. Blocks: on the server's loop use `asyncio.to_thread`."""
@@ -132,15 +149,22 @@ class ProtocolServer:
     async def _answer(self, peer: Peer, request: Request) -> None:
         path = request.target.partition("?")[0]
         wire = WIRES.get(path)
-        if wire is not None and request.method == "POST":
-            await self._complete(peer, request, wire, path)
-        elif path == "/v1/models" and request.method == "GET":
-            _reply(peer, 200, openai.models_body())
-        elif path.startswith("/control/"):
+        if path.startswith("/control/"):
             _reply(peer, *control.answer(self, request))
+        elif wire is not None and request.method == "POST":
+            await self._complete(peer, request, wire, path)
         else:
-            message = f"Invalid URL ({request.method} {path})"
-            _reply(peer, 404, openai.error_body(message, "invalid_request_error"))
+            _reply(peer, *self._listing(request, path))
+
+    def _listing(self, request: Request, path: str) -> tuple[int, bytes]:
+        try:
+            found = listing(self.offer, request, path)
+        except (ValueError, TypeError) as error:
+            return 400, OPENAI.error_body(str(error), "invalid_request_error")
+        if found is None:
+            return 404, OPENAI.error_body(f"Invalid URL ({request.method} {path})", "invalid_request_error")
+        self.listings += 1
+        return found
 
     async def _complete(self, peer: Peer, request: Request, wire: Wire, path: str) -> None:
         try:
@@ -149,14 +173,16 @@ class ProtocolServer:
             _reply(peer, 400, wire.error_body(f"The request is no completion: {error}", "invalid_request_error"))
             return
         if ask.key is None:
-            _reply(peer, 401, wire.error_body("You didn't provide an API key.", "invalid_request_error"))
+            kind = "authentication_error" if wire is ANTHROPIC else "invalid_request_error"
+            _reply(peer, 401, wire.error_body("You didn't provide an API key.", kind))
             return
         fault = self._choice.take(ask)
         try:
-            plan = plan_for(ask, fault)
-        except UnknownFaultError as error:
+            plan = plan_for(ask, fault, self._answers.find(ask))
+        except ValueError as error:
             # A typing error in a marker must be seen, not pass for a good call.
-            _reply(peer, 400, wire.error_body(str(error), "invalid_request_error", "unknown_fault"))
+            code = "unknown_fault" if isinstance(error, UnknownFaultError) else "bad_schema"
+            _reply(peer, 400, wire.error_body(str(error), "invalid_request_error", code))
             return
         await self._carry_out(peer, plan, wire, self._book.arrive(ask, path, fault, wire.name))
 

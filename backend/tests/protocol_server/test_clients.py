@@ -46,17 +46,22 @@ def enrich(server: ProtocolServer, mode: str, text: str, re_asks: int = 0) -> tu
     client: Any = instructor.from_litellm(litellm.acompletion, mode=instructor.Mode[mode])
 
     async def ask() -> tuple[Enrichment, Any]:
-        answer: tuple[Enrichment, Any] = await client.create_with_completion(
-            response_model=Enrichment,
-            model="openai/gpt-4o-mini",
-            messages=[{"role": "user", "content": text}],
-            api_base=server.base_url,
-            api_key=KEY,
-            max_retries=re_asks,
-            num_retries=0,
-            timeout=5,
-        )
-        return answer
+        try:
+            answer: tuple[Enrichment, Any] = await client.create_with_completion(
+                response_model=Enrichment,
+                model="openai/gpt-4o-mini",
+                messages=[{"role": "user", "content": text}],
+                api_base=server.base_url,
+                api_key=KEY,
+                max_retries=re_asks,
+                num_retries=0,
+                timeout=5,
+            )
+            return answer
+        finally:
+            # Left open, they are found by the garbage collector in the middle of another test.
+            await litellm.close_litellm_async_clients()
+            litellm.in_memory_llm_clients_cache.flush_cache()
 
     return asyncio.run(ask())
 

@@ -26,6 +26,7 @@ FREE = {
         "408",
         "500",
         "503",
+        "529",
         "reset",
         "hang_headers",
         "html",
@@ -44,6 +45,7 @@ ERRORS = [
     ("429_quota", 429, "insufficient_quota"),
     ("500", 500, None),
     ("503", 503, None),
+    ("529", 529, None),
 ]
 
 

@@ -1,14 +1,15 @@
 """Workers as a process runs them: one on a SQLite file, stopped for certain, and heard of when they die."""
 
 import asyncio
+import errno
 from pathlib import Path
 
 import pytest
 
 from app.database import Database
 from app.items.item import ItemStatus
-from app.worker.crew import Crew, CrewState
-from app.worker.worker_lock import WorkerLock
+from app.worker.crew import Crew, CrewState, _shares
+from app.worker.worker_lock import WorkerLock, lock_path
 from tests.engines import chosen_engine
 from tests.worker.vault import SETTINGS, Gate, Vault, until
 
@@ -83,6 +84,83 @@ async def test_a_crew_that_never_began_has_nothing_to_wait_for(vault: Vault) -> 
     crew = Crew(vault.database, [vault.lane()], SETTINGS)
     await crew.wait_stopped()
     assert crew.state is CrewState.STARTING
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.worker.crew._RETRY_SECONDS", 0.001)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_lane_that_would_not_start_is_started_again(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+
+    async def start() -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise OSError
+
+    lane = vault.lane()
+    monkeypatch.setattr(lane, "start", start)
+    crew = Crew(vault.database, [lane], SETTINGS)
+    crew.start()
+    await until(lambda: crew.state is CrewState.WORKING)
+    assert len(tries) == 3
+    crew.stop()
+    await crew.wait_stopped()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_crew_whose_lane_never_starts_can_be_stopped(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = asyncio.Event()
+
+    async def start() -> None:
+        tried.set()
+        raise OSError
+
+    lane = vault.lane()
+    monkeypatch.setattr(lane, "start", start)
+    crew = Crew(vault.database, [lane], SETTINGS)
+    crew.start()
+    await tried.wait()
+    crew.stop()
+    await crew.wait_stopped()
+    assert crew.state is CrewState.STOPPED
+
+
+@on_sqlite
+@pytest.mark.usefixtures("quick")
+async def test_a_lock_that_cannot_be_made_is_tried_again(vault: Vault) -> None:
+    path = vault.database.sqlite_path
+    assert path is not None
+    in_the_way = lock_path(path)
+    in_the_way.mkdir()
+    crew = Crew(vault.database, [vault.lane()], SETTINGS)
+    crew.start()
+    await vault.post()
+    assert crew.state is CrewState.STARTING
+    in_the_way.rmdir()
+    await until(lambda: crew.state is CrewState.WORKING)
+    crew.stop()
+    await crew.wait_stopped()
+
+
+def test_a_lock_that_the_file_system_refuses_is_not_taken_for_a_held_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_descriptor: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr("app.worker.worker_lock.fcntl.flock", refuse)
+    with pytest.raises(OSError, match="no locks"):
+        WorkerLock(tmp_path / "a.db").try_acquire()
+
+
+@pytest.mark.parametrize(
+    ("slots", "alone", "shares"), [(100, False, [50, 50]), (17, False, [9, 8]), (3, False, [3]), (100, True, [100])]
+)
+def test_the_slots_of_a_lane_are_shared_by_its_workers(slots: int, *, alone: bool, shares: list[int]) -> None:
+    assert _shares(slots, alone=alone) == shares
 
 
 def test_the_lock_has_one_holder(tmp_path: Path) -> None:

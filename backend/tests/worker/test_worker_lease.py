@@ -5,9 +5,10 @@ import asyncio
 import pytest
 
 from app import clock
-from app.announcements import News
+from app.announcements import ANYTHING, News, Noticeboard
 from app.errors import LeaseLost
 from app.items.item import ItemStatus
+from app.worker.cycle import Cycle
 from tests.worker.vault import Gate, Running, Vault, until
 
 FOREVER = 60
@@ -170,3 +171,71 @@ async def test_a_beat_without_rows_writes_nothing(vault: Vault, monkeypatch: pyt
 async def test_a_worker_looks_up_when_a_closed_provider_opens(vault: Vault) -> None:
     vault.provider.opens_in = 3
     assert vault.worker(poll_seconds=FOREVER)._patience() == 3
+
+
+async def test_news_reach_the_others_when_one_listener_fails() -> None:
+    heard: list[News] = []
+
+    def fail(_news: News) -> None:
+        raise RuntimeError
+
+    board = Noticeboard()
+    board.subscribe(fail)
+    board.subscribe(heard.append)
+    board.publish(ANYTHING)
+    assert heard == [ANYTHING]
+
+
+async def test_what_has_just_come_in_is_claimed_before_the_sweep(vault: Vault) -> None:
+    worker = vault.worker()
+    swept = []
+    cycle = worker._cycle
+
+    async def watched(*, sweep: bool = True) -> Cycle | None:
+        swept.append(sweep)
+        return await cycle(sweep=sweep)
+
+    worker._cycle = watched  # type: ignore[method-assign]
+    running = asyncio.create_task(worker.run())
+    await until(lambda: worker._sweep_at > 0)
+    worker._sweep_at = 0
+    await vault.post()
+    await until(lambda: len(swept) > 2)
+    assert swept[:3] == [True, False, True]
+    worker.stop()
+    await running
+
+
+async def test_long_calls_begin_in_groups(vault: Vault) -> None:
+    vault.llm.concurrency = 40
+    for _ in range(40):
+        await vault.post()
+    worker = vault.worker()
+    worker._is_brief = False
+    gates = [Gate() for _ in range(40)]
+    vault.provider.behaviours = list(gates)
+    running = asyncio.create_task(worker.run())
+    await until(lambda: worker.in_flight == 40)
+    assert worker.counts["claimed"] == 40
+    for gate in gates:
+        gate.open.set()
+    worker.stop()
+    await running
+
+
+async def test_a_call_that_ran_out_of_time_is_cut_off_once(vault: Vault) -> None:
+    item_id = await vault.post()
+    gate = Gate()
+    vault.provider.behaviours = [gate]
+    worker = vault.worker()
+    await worker._cycle()
+    await gate.reached.wait()
+    job = next(iter(worker._jobs.values()))
+    job.ends_by = 0
+    worker._end_overdue()
+    first = job.cancelled_as
+    worker._end_overdue()
+    assert first is not None and job.cancelled_as is first
+    await until(lambda: job.task.done())
+    await worker._cycle()
+    assert (await vault.item(item_id)).not_before is not None

@@ -3,11 +3,11 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from app.enrichment.prompts import enrichment_messages
 from tests.chaos.evidence import AttemptRow, Evidence
 from tests.chaos.oracle.spending import UNUSED
 from tests.protocol_server.answers import digest_of
 from tests.protocol_server.calls import Call
+from tests.shipped_prompts import messages_for
 
 _KNOWN = {"OK", "INVALID"}
 
@@ -111,4 +111,4 @@ def _items_by_text(evidence: Evidence) -> dict[str, str]:
         change = (event.changes or {}).get("raw_text")
         if change is not None:
             texts[event.item_id] |= {change["from"], change["to"]}
-    return {digest_of(enrichment_messages(text)[-1]["content"]): id_ for id_, own in texts.items() for text in own}
+    return {digest_of(messages_for(text)[-1]["content"]): id_ for id_, own in texts.items() for text in own}

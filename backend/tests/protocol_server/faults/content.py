@@ -87,7 +87,7 @@ def _long_title(plan: Plan, length: float) -> None:
 @entry(CONTENT_FAULTS, "nul_title")
 def _nul_title(plan: Plan, _value: float) -> None:
     """A NUL character in the title."""
-    plan.fields["title"] = f"Zero\x00 {plan.fields['title']}"
+    plan.fields["title"] = f"Zero\x00 {plan.fields.get('title')}"
 
 
 @entry(CONTENT_FAULTS, "wrong_source_type")
@@ -109,6 +109,18 @@ def _huge(plan: Plan, megabytes: float) -> None:
 def _no_usage(plan: Plan, _value: float) -> None:
     """A good answer without its usage; billed all the same."""
     plan.has_usage = False
+
+
+@entry(CONTENT_FAULTS, "cached", default=4)
+def _cached(plan: Plan, tokens: float) -> None:
+    """A good answer; the usage says that so many of its prompt tokens came from the vendor's cache."""
+    plan.cached_tokens = min(int(tokens), plan.ask.prompt_tokens)
+
+
+@entry(CONTENT_FAULTS, "cache_write", default=4)
+def _cache_write(plan: Plan, tokens: float) -> None:
+    """A good answer; Anthropic's usage says that so many of its prompt tokens went into the cache."""
+    plan.cache_write_tokens = min(int(tokens), plan.ask.prompt_tokens - plan.cached_tokens)
 
 
 @entry(CONTENT_FAULTS, "html")

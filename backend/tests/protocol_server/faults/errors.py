@@ -94,4 +94,5 @@ UPSTREAM_ERRORS: dict[str, tuple[UpstreamError, str]] = {
         UpstreamError(503, "server_error", None, "The engine is currently overloaded, please try again later."),
         "503 engine overloaded.",
     ),
+    "529": (UpstreamError(529, "overloaded_error", None, "Overloaded"), "529 overloaded, as Anthropic says it."),
 }

@@ -32,9 +32,9 @@ class Plan:
 
     The answer is `words`, or else the JSON of `fields`. `rewrite` turns it into the text that is sent;
     `is_spoken` puts that text into the message's content even where a tool call was asked for; `thought`
-    stands before it in the content. `body` replaces the finished HTTP body, `stream_edits` change the steps of
-    a stream, one after the other. `wait_seconds` passes in silence before the first byte, `delivery_seconds`
-    on the way.
+    stands before it in the content. `cached_tokens` and `cache_write_tokens` are part of the prompt's tokens.
+    `body` replaces the finished HTTP body, `stream_edits` change the steps of a stream, one after the other.
+    `wait_seconds` passes in silence before the first byte, `delivery_seconds` on the way.
     """
 
     ask: Ask
@@ -54,6 +54,8 @@ class Plan:
     wait_seconds: float = 0.0
     is_generated: bool = True
     has_usage: bool = True
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
     is_streamed: bool = False
     stream_edits: list[StreamEdit] = field(default_factory=list)
 

@@ -7,11 +7,15 @@ stream is refused as a typing error would be, because it could only pass for a g
 
 from functools import lru_cache
 
+import orjson
+
 from tests.protocol_server.answers import Ask, enrichment_for, words_for
 from tests.protocol_server.faults.content import CONTENT_FAULTS
 from tests.protocol_server.faults.plan import Fault, FaultTable, Plan
 from tests.protocol_server.faults.stream import STREAM_FAULTS
 from tests.protocol_server.faults.upstream import UPSTREAM_FAULTS
+from tests.protocol_server.instances import instance_of
+from tests.protocol_server.scripted import Answer
 
 OK = "ok"
 FAULTS: FaultTable = {**UPSTREAM_FAULTS, **CONTENT_FAULTS}
@@ -40,13 +44,30 @@ def parse_expression(expression: str) -> tuple[tuple[Fault, float], ...]:
     return tuple(parsed)
 
 
-def plan_for(ask: Ask, expression: str) -> Plan:
-    """The plan of the good answer, then edited by each fault of the expression in turn. Raises UnknownFaultError."""
-    plan = Plan(ask=ask, fields=enrichment_for(ask.first_text), is_streamed=ask.stream)
-    if ask.mode == "plain":
-        plan.words = words_for(ask.last_text)
+def plan_for(ask: Ask, expression: str, answer: Answer | None = None) -> Plan:
+    """The plan of the good answer, then edited by each fault of the expression in turn. Raises UnknownFaultError,
+    and ValueError for a schema that nothing can be made of.
+    """
+    plan = _good_plan(ask, answer)
     for found, value in parse_expression(expression):
         if found.name in STREAM_FAULTS and not ask.stream:
             raise UnknownFaultError(f"only a stream can have this fault: {found.name!r}")
         found.apply(plan, value)
+    return plan
+
+
+def _good_plan(ask: Ask, answer: Answer | None) -> Plan:
+    plan = Plan(ask=ask, fields=enrichment_for(ask.first_text), is_streamed=ask.stream)
+    if isinstance(answer, str):
+        plan.words, plan.is_spoken = answer, True
+    elif answer is not None:
+        plan.fields = dict(answer)
+    elif ask.mode == "plain":
+        plan.words = words_for(ask.last_text)
+    else:
+        made = instance_of(ask.schema, plan.fields)
+        if isinstance(made, dict):
+            plan.fields = made
+        else:
+            plan.words = orjson.dumps(made).decode()
     return plan

@@ -29,19 +29,20 @@ def read_ask(body: bytes, headers: Mapping[str, str]) -> Ask:
     request = orjson.loads(body)
     if not isinstance(request, dict) or not isinstance(request.get("messages"), list):
         raise TypeError("missing required parameter: 'messages'")
-    texts = [(message.get("role"), _text_of(message.get("content"))) for message in request["messages"]]
-    mode, tool_name = _mode_of(request, texts)
+    texts = [(message.get("role"), text_of(message.get("content"))) for message in request["messages"]]
+    mode, form = _form_of(request, texts)
     return Ask(
         model=str(request.get("model", "")),
         mode=mode,
-        tool_name=tool_name,
+        tool_name=form.get("name"),
+        schema=form.get("parameters") or form.get("schema"),
         user_texts=tuple(text for role, text in texts if role == "user") or ("",),
         prompt_tokens=_TOKENS_PER_REQUEST + sum(tokens_of(text) for _role, text in texts),
         messages=len(texts),
         stream=bool(request.get("stream")),
         stream_usage=bool((request.get("stream_options") or {}).get("include_usage")),
-        key=_key_of(headers),
-        correlation_id=next((headers[name] for name in CORRELATION_HEADERS if name in headers), None),
+        key=key_of(headers),
+        correlation_id=correlation_id_of(headers),
     )
 
 
@@ -62,12 +63,13 @@ def completion(plan: Plan, answer_id: str) -> tuple[bytes, int]:
     return orjson.dumps(answer), completion_tokens
 
 
-def usage_of(plan: Plan, completion_tokens: int) -> dict[str, int]:
+def usage_of(plan: Plan, completion_tokens: int) -> dict[str, Any]:
     prompt_tokens = plan.ask.prompt_tokens
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": plan.cached_tokens, "audio_tokens": 0},
     }
 
 
@@ -91,14 +93,6 @@ def error_body(message: str, kind: str, code: str | None = None, param: str | No
     return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 
-def models_body() -> bytes:
-    models = [
-        {"id": name, "object": "model", "created": CREATED, "owned_by": "protocol-server"}
-        for name in ("gpt-4o-mini", "gpt-4o")
-    ]
-    return orjson.dumps({"object": "list", "data": models})
-
-
 def message_of(plan: Plan, answer_id: str) -> tuple[dict[str, Any], int]:
     """The assistant's message, and its completion tokens: all that it says is counted."""
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": plan.refusal}
@@ -116,24 +110,28 @@ def message_of(plan: Plan, answer_id: str) -> tuple[dict[str, Any], int]:
     return message, tokens_of(plan.thought + text)
 
 
-def _mode_of(request: dict[str, Any], texts: list[tuple[Any, str]]) -> tuple[str, str | None]:
-    """The mode, and the name of the function to call in mode tools."""
-    choice, tools = request.get("tool_choice"), request.get("tools")
+def _form_of(request: dict[str, Any], texts: list[tuple[Any, str]]) -> tuple[str, dict[str, Any]]:
+    """The mode, and the function or the schema that the answer must have."""
+    choice, functions = request.get("tool_choice"), [tool["function"] for tool in request.get("tools") or ()]
     if isinstance(choice, dict):
-        return "tools", choice["function"]["name"]
+        name = choice["function"]["name"]
+        return "tools", next((function for function in functions if function["name"] == name), {"name": name})
     # Who may choose, and has the result of the tool, speaks.
     has_result = choice != "required" and bool(texts) and texts[-1][0] == "tool"
-    if tools and choice != "none" and not has_result:
-        return "tools", tools[0]["function"]["name"]
-    wanted = (request.get("response_format") or {}).get("type")
-    if wanted in {"json_schema", "json_object"}:
-        return wanted, None
-    if any("```json" in text or "codeblock" in text for _role, text in texts):
-        return "md_json", None
-    return "plain", None
+    if functions and choice != "none" and not has_result:
+        return "tools", functions[0]
+    wanted = request.get("response_format") or {}
+    if wanted.get("type") in {"json_schema", "json_object"}:
+        return wanted["type"], {"schema": (wanted.get("json_schema") or {}).get("schema")}
+    return spoken_mode_of([text for _role, text in texts]), {}
 
 
-def _text_of(content: object) -> str:
+def spoken_mode_of(texts: list[str]) -> str:
+    """Of a call without tools and formats: whether its words ask for a form."""
+    return "md_json" if any("```json" in text or "codeblock" in text for text in texts) else "plain"
+
+
+def text_of(content: object) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
@@ -141,6 +139,10 @@ def _text_of(content: object) -> str:
     return ""
 
 
-def _key_of(headers: Mapping[str, str]) -> str | None:
+def correlation_id_of(headers: Mapping[str, str]) -> str | None:
+    return next((headers[name] for name in CORRELATION_HEADERS if name in headers), None)
+
+
+def key_of(headers: Mapping[str, str]) -> str | None:
     scheme, _, key = headers.get("authorization", "").partition(" ")
     return key.strip() or None if scheme.lower() == "bearer" else None

@@ -19,7 +19,7 @@ class StreamAnswer:
 
 
 class ErrorBody(Protocol):
-    def __call__(self, message: str, kind: str, code: str | None = None, param: str | None = None) -> bytes: ...
+    def __call__(self, message: str, kind: str, code: str | None = None) -> bytes: ...
 
 
 @dataclass(slots=True, frozen=True)

@@ -1,0 +1,196 @@
+"""What a server on a person's own machines says of its models: how large the window is, how its tokenizer counts.
+
+llama.cpp, Ollama and vLLM are understood; whoever says nothing, or nothing in time, gets the small window that is safe
+everywhere and the estimator. No call ever fails for it, and none waits twice for a server that was silent.
+"""
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import ceil
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import orjson
+from cachetools import TTLCache
+
+from app import clock
+from app.context.estimate import estimate
+from app.context.tokens import ESTIMATOR, Tokenizer
+from app.context.windows import UNKNOWN_WINDOW, UNKNOWN_WINDOW_TOKENS, Window
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_TIMEOUT_SECONDS = 2.0
+_FRESH_SECONDS = 300.0
+_SILENT_SECONDS = 30.0
+_LARGEST_ANSWER_BYTES = 4_000_000
+# A part of a text may be denser than the whole that was counted.
+_CALIBRATED_MARGIN = 0.1
+_SAMPLE_CHARS = 10_000
+_NUM_CTX = re.compile(r"^num_ctx\s+(\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """An OpenAI-compatible server by its base URL, with or without `/v1`."""
+
+    base_url: str
+    api_key: str | None = field(default=None, repr=False)
+
+    @property
+    def root(self) -> str:
+        return self.base_url.rstrip("/").removesuffix("/v1")
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """What a server said; `text_field` is where its `/tokenize` wants the text, None where it has none."""
+
+    window: Window = UNKNOWN_WINDOW
+    text_field: str | None = None
+
+
+class LocalModels:
+    """Asks, and remembers the answers for five minutes. To be used from one event loop; `close` ends it."""
+
+    def __init__(
+        self, seconds: Callable[[], float] = clock.local_seconds, *, timeout_seconds: float = _TIMEOUT_SECONDS
+    ) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._session: aiohttp.ClientSession | None = None
+        self._known: TTLCache[tuple[Server, str], _Served] = TTLCache(256, _FRESH_SECONDS, seconds)
+        self._silent: TTLCache[tuple[Server, str], _Served] = TTLCache(256, _SILENT_SECONDS, seconds)
+        self._asking: defaultdict[tuple[Server, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def window_of(self, server: Server, model: str) -> Window:
+        """The window as it is served, which is often smaller than the one the model was trained for."""
+        return (await self._served(server, model)).window
+
+    async def tokenizer_for(self, server: Server, model: str, document: str) -> Tokenizer:
+        """The estimator, set right by the server's own count of this document, or of three samples of a long one."""
+        served = await self._served(server, model)
+        sample = _sample_of(document)
+        if served.text_field is None or not sample.strip():
+            return ESTIMATOR
+        truth = await self._count(server, model, served.text_field, sample)
+        if not truth:
+            return ESTIMATOR
+        ratio = truth / estimate(sample)
+        return Tokenizer(f"calibrated {ratio:.3f}", lambda text: ceil(estimate(text) * ratio), _CALIBRATED_MARGIN)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _served(self, server: Server, model: str) -> _Served:
+        key = (server, model)
+        async with self._asking[key]:
+            served = self._known.get(key) or self._silent.get(key)
+            if served is None:
+                served = await self._ask_within_time(server, model)
+                (self._silent if served == _Served() else self._known)[key] = served
+        return served
+
+    async def _ask_within_time(self, server: Server, model: str) -> _Served:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                for ask in (self._ask_llama_cpp, self._ask_ollama, self._ask_vllm):
+                    served = await ask(server, model)
+                    if served is not None:
+                        return served
+        except TimeoutError:
+            pass
+        return _Served()
+
+    async def _ask_llama_cpp(self, server: Server, model: str) -> _Served | None:
+        # One server may hold several models; being asked shall not make it load one.
+        answer = await self._json(server, "GET", f"/props?model={quote(model, safe='')}&autoload=false")
+        tokens = _number(_object(answer.get("default_generation_settings")).get("n_ctx"))
+        return _Served(Window(tokens), "content") if tokens else None
+
+    async def _ask_ollama(self, server: Server, model: str) -> _Served | None:
+        answer = await self._json(server, "POST", "/api/show", {"model": model})
+        facts = _object(answer.get("model_info"))
+        trained = next((_number(facts[name]) for name in facts if name.endswith(".context_length")), None)
+        if trained is None:
+            return None
+        set_to = _NUM_CTX.search(str(answer.get("parameters", "")))
+        # Without num_ctx the server decides when it loads the model, mostly for far less than the model could.
+        tokens = await self._loaded_by_ollama(server, model) or (
+            int(set_to[1]) if set_to else min(trained, UNKNOWN_WINDOW_TOKENS)
+        )
+        return _Served(Window(tokens))
+
+    async def _loaded_by_ollama(self, server: Server, model: str) -> int | None:
+        answer = await self._json(server, "GET", "/api/ps")
+        for loaded in map(_object, _list(answer.get("models"))):
+            if loaded.get("name") in {model, f"{model}:latest"}:
+                return _number(loaded.get("context_length"))
+        return None
+
+    async def _ask_vllm(self, server: Server, model: str) -> _Served | None:
+        answer = await self._json(server, "GET", "/v1/models")
+        for listed in map(_object, _list(answer.get("data"))):
+            tokens = _number(listed.get("max_model_len"))
+            if listed.get("id") == model and tokens:
+                return _Served(Window(tokens), "prompt")
+        return None
+
+    async def _count(self, server: Server, model: str, text_field: str, text: str) -> int | None:
+        data = text.encode("utf-8", "replace").decode()
+        body = {"model": model, text_field: data, "add_special": False, "add_special_tokens": False}
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                answer = await self._json(server, "POST", "/tokenize", body)
+        except TimeoutError:
+            return None
+        return len(_list(answer.get("tokens"))) or None
+
+    async def _json(
+        self, server: Server, method: str, path: str, body: Mapping[str, object] | None = None
+    ) -> Mapping[str, Any]:
+        """The object that is answered; an empty one for whatever is none."""
+        import aiohttp  # noqa: PLC0415 - a heavy import, for those who have such a server
+
+        if self._session is None:
+            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        headers = {"Authorization": f"Bearer {server.api_key}"} if server.api_key else {}
+        # No redirects: who may reach this server may not be sent on to another one.
+        try:
+            async with self._session.request(
+                method, server.root + path, json=body, headers=headers, allow_redirects=False
+            ) as response:
+                return _object(orjson.loads(await _bounded(response))) if response.status == 200 else {}
+        except (aiohttp.ClientError, ValueError):
+            return {}
+
+
+async def _bounded(response: "aiohttp.ClientResponse") -> bytes:
+    data = b""
+    while len(data) < _LARGEST_ANSWER_BYTES and (more := await response.content.read(65_536)):
+        data += more
+    return data
+
+
+def _sample_of(document: str) -> str:
+    if len(document) <= 3 * _SAMPLE_CHARS:
+        return document
+    middle = len(document) // 2
+    return document[:_SAMPLE_CHARS] + document[middle : middle + _SAMPLE_CHARS] + document[-_SAMPLE_CHARS:]
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -1,0 +1,1 @@
+"""Who answers our calls: the providers, their credentials, the addresses that may be reached, and their health."""

@@ -1,0 +1,159 @@
+"""Every provider that calls may go to, by name, in memory: those of the settings, and over them the database's.
+
+The database wins: what an admin changes there is the later word, holds at once and needs no restart, and disabling or
+deleting it is one call. Whoever reads the snapshot waits for nothing; news of a change brings a new one, at once in
+this process and within seconds in the others, and a slow poll finds what no news told.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any
+
+import structlog
+from pydantic import SecretStr
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app import clock
+from app.announcements import News
+from app.database import Database
+from app.errors import ServiceUnavailable, StartRefused
+from app.providers.provider import HealthCheck, KeyState, ModelSpec, Provider, ProviderKind
+from app.providers.provider_model import LLMProvider
+from app.providers.service import PROVIDERS, stored_origin
+from app.providers.vault import Vault, VaultLocked
+
+log = structlog.get_logger()
+# On SQLite every commit beside us may be the change: under load one look in this time, not one a commit.
+_SHORTEST_GAP_SECONDS = 2.0
+_POLL_SECONDS = 60.0
+
+
+class ProviderRegistry:
+    """`start` before the first snapshot, `close` after the last."""
+
+    def __init__(self, database: Database, vault: Vault, from_settings: Mapping[str, Provider]) -> None:
+        self._database = database
+        self._vault = vault
+        self.from_settings = MappingProxyType(dict(from_settings))
+        self._snapshot: Mapping[str, Provider] = self.from_settings
+        self._listeners: list[Callable[[], None]] = []
+        self._seen: Any = ()
+        self._locked_out: set[tuple[str, int]] = set()
+        self._turn = asyncio.Lock()
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._unsubscribe: Callable[[], None] | None = None
+
+    def snapshot(self) -> Mapping[str, Provider]:
+        """By name; disabled ones too, so that nobody takes a provider of the settings for them."""
+        return self._snapshot
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """From now on `listener` is told of each new snapshot."""
+        self._listeners.append(listener)
+
+    async def start(self) -> None:
+        """A database that is away is no reason not to start: the settings' providers hold until it is back."""
+        self._unsubscribe = self._database.noticeboard.subscribe(self._hear)
+        if not await self._refresh_if_possible():
+            self._news.set()
+        self._task = asyncio.create_task(self._follow())
+
+    async def close(self) -> None:
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def refresh(self) -> None:
+        """The database as it is now; in turn, so that an older reading never replaces a newer one."""
+        async with self._turn:
+            rows = await self._database.read(_all_providers)
+            seen = {row.id: row.version for row in rows}
+            if seen == self._seen:
+                return
+            # In a thread: keys may have to be read from their file.
+            snapshot = await asyncio.to_thread(self._assemble, rows)
+            is_complete = all(found.key_state is not KeyState.UNREADABLE for found in snapshot.values())
+            self._seen = seen if is_complete else None
+            if snapshot == self._snapshot:
+                return
+            self._snapshot = snapshot
+        for listener in self._listeners:
+            listener()
+
+    def _assemble(self, rows: Sequence[LLMProvider]) -> Mapping[str, Provider]:
+        return MappingProxyType({**self.from_settings, **{row.name: self._provider(row) for row in rows}})
+
+    def _provider(self, row: LLMProvider) -> Provider:
+        key, key_state = self._open(row)
+        return Provider(
+            row.name,
+            ProviderKind(row.kind),
+            base_url=row.base_url,
+            api_key=key,
+            key_state=key_state,
+            is_local=row.is_local,
+            requests_per_minute=row.requests_per_minute,
+            tokens_per_minute=row.tokens_per_minute,
+            max_concurrency=row.max_concurrency,
+            models=tuple(_model(entry) for entry in row.models),
+            is_enabled=row.is_enabled,
+            health_check=HealthCheck(row.health_check),
+            id=row.id,
+        )
+
+    def _open(self, row: LLMProvider) -> tuple[SecretStr | None, KeyState]:
+        if row.sealed_key is None:
+            return None, KeyState.NONE
+        try:
+            secret = self._vault.open(row.sealed_key, provider_id=row.id, origin=stored_origin(row))
+        except (VaultLocked, StartRefused):
+            if (row.id, row.version) not in self._locked_out:
+                self._locked_out.add((row.id, row.version))
+                log.warning("provider.key_unreadable", provider=row.name)
+            return None, KeyState.UNREADABLE
+        return secret, KeyState.SET
+
+    def _hear(self, news: News) -> None:
+        if news.anything or PROVIDERS in news.configured:
+            self._news.set()
+
+    async def _follow(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_POLL_SECONDS):
+                    await self._news.wait()
+            self._news.clear()
+            if not await self._refresh_if_possible():
+                self._news.set()
+            await clock.sleep(_SHORTEST_GAP_SECONDS)
+
+    async def _refresh_if_possible(self) -> bool:
+        try:
+            await self.refresh()
+        except ServiceUnavailable as error:
+            log.warning("providers.not_refreshed", exc_info=error)
+            return False
+        return True
+
+
+def _all_providers(session: Session) -> Sequence[LLMProvider]:
+    return session.scalars(select(LLMProvider).order_by(LLMProvider.name)).all()
+
+
+def _model(entry: Mapping[str, Any]) -> ModelSpec:
+    prices = {name: entry.get(name) for name in ("inputPriceUsd", "outputPriceUsd")}
+    exact = {name: None if price is None else Decimal(price) for name, price in prices.items()}
+    return ModelSpec(
+        entry["name"],
+        context_window=entry.get("contextWindow"),
+        max_output_tokens=entry.get("maxOutputTokens"),
+        input_price_usd=exact["inputPriceUsd"],
+        output_price_usd=exact["outputPriceUsd"],
+    )

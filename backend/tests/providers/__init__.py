@@ -1,0 +1,1 @@
+"""Tests of the providers: routes, vault, addresses, registry, health."""

@@ -1,0 +1,229 @@
+"""The routes of the providers: who may, what is refused and why, and that no key comes back."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from httpx import AsyncClient
+
+from app.accounts.roles import Role
+from tests.conftest import Json, code_of
+from tests.providers.conftest import KEY, NameService, form
+
+Register = Callable[..., Awaitable[Json]]
+PRICES = {"inputPriceUsd": "0.00000015", "outputPriceUsd": "0.000000600001"}
+
+
+def body_of(provider: Json, **changes: Any) -> Json:
+    """What a client sends back that read the provider."""
+    unsent = {"id", "hasKey", "keyChangedAt", "createdAt", "updatedAt"}
+    return {**{name: value for name, value in provider.items() if name not in unsent}, **changes}
+
+
+async def replace(client: AsyncClient, provider: Json, **changes: Any) -> Any:
+    return await client.put(f"/llm/providers/{provider['id']}", json=body_of(provider, **changes))
+
+
+async def test_a_provider_is_shown_as_it_was_registered(client: AsyncClient, register: Register) -> None:
+    models = [{"name": "small", "contextWindow": 8192, "maxOutputTokens": 512, **PRICES}]
+    made = await register(requestsPerMinute=60, tokensPerMinute=90_000, maxConcurrency=4, models=models)
+    assert made["models"] == models and (made["requestsPerMinute"], made["maxConcurrency"]) == (60, 4)
+    assert (made["hasKey"], made["version"], made["isEnabled"], made["isLocal"]) == (True, 1, True, False)
+    assert (await client.get(f"/llm/providers/{made['id']}")).json() == made
+    assert (await client.get("/llm/providers")).json()["providers"] == [made]
+
+
+async def test_no_answer_holds_a_key(client: AsyncClient, register: Register) -> None:
+    made = await register()
+    answers = [
+        await client.get("/llm/providers"),
+        await client.get(f"/llm/providers/{made['id']}"),
+        await client.get(f"/llm/providers/{made['id']}/status"),
+        await replace(client, made, apiKey=f"{KEY} with a space"),
+        await replace(client, made, apiKey=KEY, version=99),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 422, 409]
+    assert not [answer.text for answer in answers if "canary" in answer.text]
+
+
+async def test_pages_go_through_all_by_name(client: AsyncClient, register: Register) -> None:
+    for name in ("c", "a", "b"):
+        await register(name=name)
+    first = (await client.get("/llm/providers?limit=2")).json()
+    rest = (await client.get("/llm/providers", params={"cursor": first["pagination"]["cursor"]})).json()
+    assert [[p["name"] for p in page["providers"]] for page in (first, rest)] == [["a", "b"], ["c"]]
+    assert first["pagination"]["hasMore"] and rest["pagination"] == {"cursor": None, "hasMore": False}
+
+
+async def test_a_damaged_cursor_is_refused(client: AsyncClient) -> None:
+    assert code_of(await client.get("/llm/providers?cursor=damaged")) == "INVALID_CURSOR"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"name": "Upper"}, "name"),
+        ({"name": "a/b"}, "name"),
+        ({"name": "x" * 51}, "name"),
+        ({"kind": "stub"}, "kind"),
+        ({"requestsPerMinute": 0}, "requestsPerMinute"),
+        ({"tokensPerMinute": -1}, "tokensPerMinute"),
+        ({"maxConcurrency": "5"}, "maxConcurrency"),
+        ({"maxConcurrency": True}, "maxConcurrency"),
+        ({"models": [{"name": "m", "inputPriceUsd": 0.1}]}, "models.0.inputPriceUsd"),
+        ({"models": [{"name": "m", "inputPriceUsd": "-1"}]}, "models.0.inputPriceUsd"),
+        ({"models": [{"name": "m", "inputPriceUsd": "1e-7"}]}, "models.0.inputPriceUsd"),
+        ({"models": [{"name": ""}]}, "models.0.name"),
+        ({"apiKey": ""}, "apiKey"),
+        ({"apiKey": "ключ"}, "apiKey"),
+        ({"isLocal": 1}, "isLocal"),
+        ({"healthCheck": "ping"}, "healthCheck"),
+    ],
+)
+async def test_a_wrong_form_is_told_by_field(
+    client: AsyncClient, known_names: NameService, changes: Json, field: str
+) -> None:
+    answer = await client.post("/llm/providers", json=form(**changes))
+    errors = answer.json()["error"]["details"]["errors"]
+    assert (answer.status_code, {error["field"] for error in errors}) == (422, {field})
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "rule"),
+    [
+        ({"name": "stub"}, "name", "reserved"),
+        ({"baseUrl": None}, "baseUrl", "missing"),
+        ({"baseUrl": "models.example"}, "baseUrl", "url_form"),
+        ({"baseUrl": "https://u:p@models.example"}, "baseUrl", "url_form"),
+        ({"baseUrl": "http://models.example"}, "baseUrl", "https_required"),
+        ({"baseUrl": "https://inside.example"}, "baseUrl", "private_address"),
+        ({"baseUrl": "https://127.0.0.1:8080"}, "baseUrl", "private_address"),
+        ({"baseUrl": "https://nowhere.example"}, "baseUrl", "unresolvable"),
+        ({"isLocal": True}, "isLocal", "not_local"),
+        ({"models": [{"name": "m"}, {"name": "m"}]}, "models", "duplicate"),
+    ],
+)
+async def test_a_value_that_cannot_be_used_is_told_by_field_and_rule(
+    client: AsyncClient, known_names: NameService, changes: Json, field: str, rule: str
+) -> None:
+    known_names.known = {"inside.example": ["93.184.216.34", "10.0.0.7"], "nowhere.example": []}
+    answer = await client.post("/llm/providers", json=form(**changes))
+    assert (answer.status_code, answer.json()["error"]["details"]) == (400, {"field": field, "rule": rule})
+
+
+async def test_a_vendor_needs_no_address(register: Register) -> None:
+    assert (await register(name="openai", kind="openai", baseUrl=None))["baseUrl"] is None
+
+
+async def test_a_name_is_taken_once(client: AsyncClient, register: Register) -> None:
+    await register()
+    other = await register(name="other")
+    answers = [await client.post("/llm/providers", json=form()), await replace(client, other, name="mine")]
+    assert [(answer.status_code, code_of(answer)) for answer in answers] == [(409, "NAME_TAKEN")] * 2
+
+
+async def test_of_the_same_name_at_once_one_is_made(client: AsyncClient, known_names: NameService) -> None:
+    answers = await asyncio.gather(*(client.post("/llm/providers", json=form()) for _ in range(5)))
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409, 409]
+
+
+async def test_a_change_of_what_was_changed_meanwhile_is_refused(client: AsyncClient, register: Register) -> None:
+    read = await register()
+    assert (await replace(client, read, maxConcurrency=2)).json()["version"] == 2
+    late = await replace(client, read, maxConcurrency=3)
+    assert (late.status_code, code_of(late)) == (409, "VERSION_CONFLICT")
+    assert late.json()["error"]["details"] == {"version": 2}
+
+
+async def test_a_key_stays_where_a_change_does_not_name_it(
+    client: AsyncClient, register: Register, app: FastAPI
+) -> None:
+    changed = (await replace(client, await register(), name="renamed")).json()
+    assert changed["hasKey"] and changed["keyChangedAt"] is not None
+    assert app.state.providers.registry.snapshot()["renamed"].api_key.get_secret_value() == KEY
+
+
+async def test_null_takes_the_key_away(client: AsyncClient, register: Register) -> None:
+    changed = (await replace(client, await register(), apiKey=None)).json()
+    assert (changed["hasKey"], changed["keyChangedAt"]) == (False, None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"baseUrl": "https://elsewhere.example/v1"},
+        {"baseUrl": "https://models.example:444/v1"},
+        {"kind": "openai", "baseUrl": None},
+    ],
+)
+async def test_a_key_does_not_follow_to_another_address(client: AsyncClient, register: Register, changes: Json) -> None:
+    made = await register()
+    answer = await replace(client, made, **changes)
+    assert answer.json()["error"]["details"] == {"field": "apiKey", "rule": "needed_again"}
+    assert (await replace(client, made, apiKey="sk-another", **changes)).status_code == 200
+
+
+async def test_a_key_stays_for_another_path_of_the_same_host(client: AsyncClient, register: Register) -> None:
+    answer = await replace(client, await register(), baseUrl="https://models.example/v2")
+    assert answer.status_code == 200 and answer.json()["hasKey"]
+
+
+async def test_a_deleted_provider_is_gone_and_its_name_free(
+    client: AsyncClient, register: Register, app: FastAPI
+) -> None:
+    made = await register()
+    in_use = app.state.providers.registry.snapshot()["mine"]
+    assert (await client.delete(f"/llm/providers/{made['id']}")).status_code == 204
+    assert "mine" not in app.state.providers.registry.snapshot()
+    assert in_use.api_key.get_secret_value() == KEY, "a call under way goes on with what it holds"
+    gone = await client.delete(f"/llm/providers/{made['id']}")
+    assert (gone.status_code, code_of(gone)) == (404, "NOT_FOUND")
+    await register()
+
+
+async def test_what_is_not_there_is_404(client: AsyncClient, register: Register) -> None:
+    made = {**(await register()), "id": "unknown"}
+    answers = [
+        await client.get("/llm/providers/unknown"),
+        await client.get("/llm/providers/unknown/status"),
+        await replace(client, made),
+    ]
+    assert [(answer.status_code, code_of(answer)) for answer in answers] == [(404, "NOT_FOUND")] * 3
+
+
+ROUTES = [
+    ("GET", "/llm/providers", Role.OPERATOR),
+    ("POST", "/llm/providers", Role.ADMIN),
+    ("GET", "/llm/providers/x", Role.OPERATOR),
+    ("GET", "/llm/providers/x/status", Role.OPERATOR),
+    ("PUT", "/llm/providers/x", Role.ADMIN),
+    ("DELETE", "/llm/providers/x", Role.ADMIN),
+]
+
+
+@pytest.mark.parametrize("own", Role)
+@pytest.mark.parametrize(("method", "path", "least"), ROUTES)
+async def test_each_route_has_its_role(
+    app: FastAPI, client: AsyncClient, known_names: NameService, method: str, path: str, least: Role, own: Role
+) -> None:
+    app.state.dev_role = own
+    answer = await client.request(method, path, json=form(version=1) if method in ("POST", "PUT") else None)
+    assert (answer.status_code == 403) == (own < least)
+    assert own >= least or code_of(answer) == "FORBIDDEN"
+
+
+async def test_the_status_shows_limits_gate_health_and_key(client: AsyncClient, register: Register) -> None:
+    made = await register(requestsPerMinute=60, healthCheck="none")
+    status = (await client.get(f"/llm/providers/{made['id']}/status")).json()
+    assert (status["name"], status["source"], status["key"]) == ("mine", "database", "set")
+    assert status["limits"] == {"requestsPerMinute": 60, "tokensPerMinute": None, "maxConcurrency": None}
+    assert status["traffic"]["gate"] == {"isOpen": True, "code": None, "secondsUntilOpen": 0.0}
+    assert status["health"]["state"] == "unknown"
+
+
+async def test_a_provider_of_the_settings_has_a_status_by_its_name(client: AsyncClient) -> None:
+    status = (await client.get("/llm/providers/stub/status")).json()
+    assert (status["kind"], status["source"], status["key"]) == ("stub", "settings", "none")
+    assert [found["name"] for found in (await client.get("/llm/providers")).json()["fromSettings"]] == ["stub"]
