@@ -70,8 +70,8 @@ class Call:
     """One question. `prompt` is rendered for whichever provider is asked, or is messages that are sent as they are.
 
     `models` overrides the task's plan: `provider/model` names in order, or `task:NAME`. `deadline_seconds` is for all
-    of it, waiting and other models included. `complexity` None: as the prompt says, else standard. `is_queued`: a row that can be tried again later; no time of its slot is
-    spent on waiting for a provider.
+    of it, waiting and other models included. `complexity` None: as the prompt says, else standard. `is_queued`: a row
+    that can be tried again later; no time of its slot is spent on waiting for a provider.
     """
 
     task: str

@@ -92,13 +92,11 @@ def make_plan(wish: Wish, around: Surroundings) -> Plan:
     candidates: list[Candidate] = []
     left_out: list[LeftOut] = []
     for name, reason in _names(wish, rules, around):
-        provider = around.providers.get(provider_of(name))
-        facts = around.facts(provider, name) if provider else None
-        obstacle = _obstacle(name, provider, facts, wish)
-        if obstacle is None and provider is not None and facts is not None:
-            candidates.append(Candidate(name, provider, facts, reason))
-        elif obstacle is not None:
-            left_out.append(obstacle)
+        judged = _judged(name, reason, wish, around)
+        if isinstance(judged, Candidate):
+            candidates.append(judged)
+        else:
+            left_out.append(judged)
     return _without_the_dead(Plan(tuple(candidates), tuple(left_out), rules), around)
 
 
@@ -164,8 +162,9 @@ def _price(name: str, around: Surroundings) -> tuple[bool, Decimal]:
     return False, facts.input_price_usd + facts.output_price_usd
 
 
-def _obstacle(name: str, provider: Provider | None, facts: ModelFacts | None, wish: Wish) -> LeftOut | None:
-    """What is in the way of asking this model; None when nothing is."""
+def _judged(name: str, reason: str, wish: Wish, around: Surroundings) -> Candidate | LeftOut:
+    provider = around.providers.get(provider_of(name))
+    facts = around.facts(provider, name) if provider else None
     if provider is None or facts is None or not provider.is_enabled or not facts.is_provider_known:
         how = "disabled" if provider is not None and not provider.is_enabled else "not known here"
         # Whoever named the model is told so; a plan of the settings is for the operator to mend.
@@ -177,7 +176,7 @@ def _obstacle(name: str, provider: Provider | None, facts: ModelFacts | None, wi
         return LeftOut(name, "the text stays on own machines", LLMPrivateText())
     if facts.context_window is not None and wish.tokens > facts.context_window:
         return LeftOut(name, f"reads {facts.context_window} of {wish.tokens} tokens", LLMContextTooLong())
-    return None
+    return Candidate(name, provider, facts, reason)
 
 
 def _without_the_dead(plan: Plan, around: Surroundings) -> Plan:

@@ -39,11 +39,8 @@ class RunTally:
         self._current: Attempt | None = None
         self._usage: Usage | None = None
         self._has_ended = False
-
-    @property
-    def is_queued(self) -> bool:
-        """Whether the run is held up at the turnstile: its silence is not the model's. From any thread."""
-        return self._entering is not None
+        # Held up at the turnstile, or given up there: the silence is not the model's. Read from either thread.
+        self.is_queued = False
 
     async def open(self) -> str:
         """Put the next attempt on the books; its id. Raises what the recorder raises, LeaseLost above all."""
@@ -109,9 +106,11 @@ class RunTally:
     async def _pass_turnstile(self) -> None:
         if self._turnstile is None or self._has_ended:
             return
+        self.is_queued = True
         self._entering = asyncio.ensure_future(self._turnstile.enter(self._tokens))
         try:
             self._ticket = await self._entering
+            self.is_queued = False
         finally:
             self._entering = None
 
