@@ -55,11 +55,20 @@ class _Served:
 
 
 class LocalModels:
-    """Asks, and remembers the answers for five minutes. To be used from one event loop; `close` ends it."""
+    """Asks, and remembers the answers for five minutes. To be used from one event loop; `close` ends it.
+
+    `open_session` makes the HTTP session at the first question: with the guard that keeps provider addresses out of
+    networks which the operator did not allow.
+    """
 
     def __init__(
-        self, seconds: Callable[[], float] = clock.local_seconds, *, timeout_seconds: float = _TIMEOUT_SECONDS
+        self,
+        open_session: "Callable[[], aiohttp.ClientSession]",
+        seconds: Callable[[], float] = clock.local_seconds,
+        *,
+        timeout_seconds: float = _TIMEOUT_SECONDS,
     ) -> None:
+        self._open_session = open_session
         self._timeout_seconds = timeout_seconds
         self._session: aiohttp.ClientSession | None = None
         self._known: TTLCache[tuple[Server, str], _Served] = TTLCache(256, _FRESH_SECONDS, seconds)
@@ -158,7 +167,7 @@ class LocalModels:
         import aiohttp  # noqa: PLC0415 - a heavy import, for those who have such a server
 
         if self._session is None:
-            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+            self._session = self._open_session()
         headers = {"Authorization": f"Bearer {server.api_key}"} if server.api_key else {}
         # No redirects: who may reach this server may not be sent on to another one.
         try:
@@ -166,7 +175,7 @@ class LocalModels:
                 method, server.root + path, json=body, headers=headers, allow_redirects=False
             ) as response:
                 return _object(orjson.loads(await _bounded(response))) if response.status == 200 else {}
-        except (aiohttp.ClientError, ValueError):
+        except (aiohttp.ClientError, OSError, ValueError):
             return {}
 
 

@@ -1,9 +1,11 @@
 """What local servers tell of their models, over HTTP: windows, tokenizers, and what holds when they tell nothing."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -64,7 +66,7 @@ async def hands() -> list[float]:
 
 @pytest.fixture
 async def models(hands: list[float]) -> AsyncIterator[LocalModels]:
-    models = LocalModels(lambda: hands[0], timeout_seconds=1.0)
+    models = LocalModels(aiohttp.ClientSession, lambda: hands[0], timeout_seconds=1.0)
     yield models
     await models.close()
 
@@ -121,6 +123,15 @@ async def test_a_server_that_says_nothing_useful_gets_the_window_that_is_safe_ev
 
 async def test_a_server_that_is_not_there_gets_the_window_that_is_safe_everywhere(models: LocalModels) -> None:
     assert await models.window_of(Server("http://127.0.0.1:9"), "tiny") == UNKNOWN_WINDOW
+
+
+async def test_an_address_that_the_guard_refuses_gets_the_window_that_is_safe_everywhere(server: Server) -> None:
+    def refuse(_: object) -> socket.socket:
+        raise OSError("not allowed")
+
+    models = LocalModels(lambda: aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=refuse)))
+    assert await models.window_of(server, "tiny") == UNKNOWN_WINDOW
+    await models.close()
 
 
 async def test_callers_at_once_and_soon_after_ask_once(

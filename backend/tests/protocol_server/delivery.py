@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from tests.protocol_server.calls import Call, CallBook
 from tests.protocol_server.faults.plan import Delivery, Plan
-from tests.protocol_server.peer import Peer
+from tests.protocol_server.peer import Peer, head_of
 from tests.protocol_server.streams import Breach, Event, Part, Pause, Steps, dribble, half
+from tests.protocol_server.wires import openai
 
 _PIECES = 20
 _RESET_DELAY_SECONDS = 0.02
@@ -70,6 +71,23 @@ async def deliver(way: Way, plan: Plan, reply: Reply) -> None:
     else:
         way.write(reply.head)
     await _walk(way, _paced(reply.steps, plan))
+
+
+async def deliver_listing(peer: Peer, plan: Plan, data: bytes) -> None:
+    """A listing, or the fault that stands in its way; it is no call, so the book does not hear of it."""
+    await peer.pause(plan.wait_seconds)
+    if plan.delivery in {Delivery.HANG_HEADERS, Delivery.HANG_BODY}:
+        await peer.hang()
+    if plan.delivery in {Delivery.RESET, Delivery.RESET_BODY}:
+        peer.reset()
+    elif plan.error is not None:
+        status, body = openai.failure(plan)
+        peer.write(head_of(status, len(body), {"content-type": "application/json", **plan.headers}) + body)
+    elif plan.body is not None:
+        body = plan.body(b"{}")
+        peer.write(head_of(200, len(body), {"content-type": plan.content_type}) + body)
+    else:
+        peer.write(data)
 
 
 async def _whole(way: Way, _seconds: float, reply: Reply) -> None:

@@ -5,6 +5,7 @@ requests that are none (a wrong path, broken JSON, no key) become none.
 """
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,25 +17,27 @@ import uvloop
 from tests.protocol_server import control
 from tests.protocol_server.calls import Call, CallBook
 from tests.protocol_server.choice import Choice, Mix
-from tests.protocol_server.delivery import Way, deliver
+from tests.protocol_server.delivery import Way, deliver, deliver_listing
+from tests.protocol_server.door import Door
 from tests.protocol_server.faults.plan import Plan
-from tests.protocol_server.faults.table import UnknownFaultError, plan_for
+from tests.protocol_server.faults.table import OK, UnknownFaultError, plan_for
 from tests.protocol_server.peer import Peer, PeerGoneError, Request, head_of
 from tests.protocol_server.rendering import render
 from tests.protocol_server.scripted import Answer, Answers
-from tests.protocol_server.wires.listings import Offer, listing
+from tests.protocol_server.wires.listings import LISTING, Offer, listing
 from tests.protocol_server.wires.table import ANTHROPIC, OPENAI, WIRES
 from tests.protocol_server.wires.wire import Wire
 
-HOST = "127.0.0.1"
 _JSON = {"content-type": "application/json"}
 
 
 class ProtocolServer:
     """A fake upstream on the running loop: `async with ProtocolServer() as server`.
 
-    `offer` is what the server says of its models, `listings` how often it was asked for that.
-    `script`, `answer`, `set_default`, `set_mix`, `reset`, `calls`, `stats` and `wait_idle` may be used from any thread.
+    `offer` is what the server says of its models, `listings` how often it was asked for that, `listing_fault`
+    what it does then.
+    `script`, `answer`, `set_default`, `set_mix`, `go_down`, `go_up`, `reset`, `calls`, `stats` and `wait_idle`
+    may be used from any thread.
     """
 
     def __init__(
@@ -45,20 +48,25 @@ class ProtocolServer:
         log_path: Path | None = None,
         mix: Mix | None = None,
         default: str = "ok",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.port = port
         self.latency_seconds = latency_seconds
         self.offer = Offer()
         self.listings = 0
+        self.listing_fault = OK
         self._choice = Choice(mix, default)
         self._answers = Answers()
         self._book = CallBook(log_path)
         self._peers: set[Peer] = set()
-        self._listener: asyncio.Server | None = None
+        self._door = Door(port, tls, lambda: Peer(self._serve, self._peers), self._cut)
+
+    @property
+    def port(self) -> int:
+        return self._door.port
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+        return self._door.url
 
     @property
     def base_url(self) -> str:
@@ -85,12 +93,24 @@ class ProtocolServer:
     def set_mix(self, mix: Mix | None) -> None:
         self._choice.mix = mix
 
+    def go_down(self, fault: str = "503", *, seconds: float | None = None) -> None:
+        """Every request, for models too, meets this fault before its marker is looked at, or finds no listener
+        (`refused`), for so many seconds or until `go_up`. Raises UnknownFaultError.
+        """
+        self._door.go_down(fault, seconds)
+
+    def go_up(self) -> None:
+        """Be well again, on the same port."""
+        self._door.go_up()
+
     def reset(self) -> None:
-        """Forget calls, scripts and answers; the default and the mix are those of the start again."""
+        """Forget calls, scripts and answers, be up; the default and the mix are those of the start again."""
+        self._door.go_up()
         self._choice.reset()
         self._answers.reset()
         self.offer = Offer()
         self.listings = 0
+        self.listing_fault = OK
         self._book.forget()
 
     def stats(self) -> dict[str, object]:
@@ -99,6 +119,7 @@ class ProtocolServer:
             "connections": len(self._peers),
             "script_left": self._choice.left(),
             "listings": self.listings,
+            "down": self._door.fault,
         }
 
     def wait_idle(self, timeout_seconds: float = 5.0) -> bool:
@@ -106,15 +127,14 @@ class ProtocolServer:
         return self._book.wait_idle(timeout_seconds)
 
     async def start(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(lambda: Peer(self._serve, self._peers), HOST, self.port, backlog=1024)
-        self.port = self._listener.sockets[0].getsockname()[1]
+        await self._door.open()
 
     async def stop(self) -> None:
         """Stop listening, cut every connection; open calls end as not hung up. Safe to repeat."""
-        if self._listener is None:
-            return
-        self._listener.close()
+        await self._door.shut()
+        self._book.close()
+
+    async def _cut(self) -> None:
         tasks = [peer.task for peer in self._peers if peer.task is not None]
         for task in tasks:
             task.cancel()
@@ -122,9 +142,6 @@ class ProtocolServer:
         # A client that does not read would keep its connection open, and wait_closed waiting.
         for peer in list(self._peers):
             peer.abort()
-        await self._listener.wait_closed()
-        self._listener = None
-        self._book.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -154,17 +171,19 @@ class ProtocolServer:
         elif wire is not None and request.method == "POST":
             await self._complete(peer, request, wire, path)
         else:
-            _reply(peer, *self._listing(request, path))
+            await self._list(peer, request, path)
 
-    def _listing(self, request: Request, path: str) -> tuple[int, bytes]:
+    async def _list(self, peer: Peer, request: Request, path: str) -> None:
         try:
             found = listing(self.offer, request, path)
         except (ValueError, TypeError) as error:
-            return 400, OPENAI.error_body(str(error), "invalid_request_error")
+            found = 400, OPENAI.error_body(str(error), "invalid_request_error")
         if found is None:
-            return 404, OPENAI.error_body(f"Invalid URL ({request.method} {path})", "invalid_request_error")
-        self.listings += 1
-        return found
+            found = 404, OPENAI.error_body(f"Invalid URL ({request.method} {path})", "invalid_request_error")
+        else:
+            self.listings += 1
+        fault = self._door.fault or self.listing_fault
+        await deliver_listing(peer, plan_for(LISTING, fault), head_of(found[0], len(found[1]), _JSON) + found[1])
 
     async def _complete(self, peer: Peer, request: Request, wire: Wire, path: str) -> None:
         try:
@@ -176,7 +195,7 @@ class ProtocolServer:
             kind = "authentication_error" if wire is ANTHROPIC else "invalid_request_error"
             _reply(peer, 401, wire.error_body("You didn't provide an API key.", kind))
             return
-        fault = self._choice.take(ask)
+        fault = self._door.fault or self._choice.take(ask)
         try:
             plan = plan_for(ask, fault, self._answers.find(ask))
         except ValueError as error:
@@ -212,9 +231,12 @@ def running_server(
     log_path: Path | None = None,
     mix: Mix | None = None,
     default: str = "ok",
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[ProtocolServer]:
     """A server on a thread and a loop of its own, up when the block begins, gone when it ends."""
-    server = ProtocolServer(port=port, latency_seconds=latency_seconds, log_path=log_path, mix=mix, default=default)
+    server = ProtocolServer(
+        port=port, latency_seconds=latency_seconds, log_path=log_path, mix=mix, default=default, tls=tls
+    )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.start())
         loop = runner.get_loop()

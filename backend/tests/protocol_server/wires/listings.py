@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import orjson
 
-from tests.protocol_server.answers import tokens_of
+from tests.protocol_server.answers import Ask, tokens_of
 from tests.protocol_server.peer import Request
 from tests.protocol_server.wires.openai import CREATED
 
+# What a fault is planned for where nobody asks for a completion.
+LISTING = Ask(model="", mode="plain", user_texts=("",), prompt_tokens=0, messages=0)
 _AT = "2023-11-14T22:13:20Z"
 
 
