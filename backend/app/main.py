@@ -26,7 +26,8 @@ from app.llm.gateway import Gateway, build_gateway
 from app.logs import configure_logs
 from app.migrations import migrate_in_thread
 from app.newswire import Newswire
-from app.prompts.registry import PromptRegistry, as_in_files
+from app.prompts import routes as prompt_routes
+from app.prompts.registry import PromptRegistry, as_in_files, following
 from app.providers import routes as provider_routes
 from app.providers.access import ProviderAccess, build_access
 from app.shutdown import on_stop_signal
@@ -49,6 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
         items_routes.library_router,
         tag_routes.router,
         profile_routes.router,
+        prompt_routes.router,
         provider_routes.router,
     )
     for router in routers:
@@ -105,6 +107,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
         app.state.crew = process.crew
         app.state.providers = process.providers
         app.state.gateway = process.gateway
+        app.state.prompts = process.prompts
         app.state.identity = Identity(process.database, dev_auth=settings.dev_auth_allowed)
         app.state.dev_role = Role.named(settings.dev_role)
         yield
@@ -117,6 +120,7 @@ class Process:
     database: Database
     providers: ProviderAccess
     gateway: Gateway
+    prompts: PromptRegistry
     crew: Crew | None
 
 
@@ -141,10 +145,11 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
             crew.stop(at_once=signals > 1)
 
     with on_stop_signal(stop):
-        if crew is not None:
-            crew.start()
         try:
-            yield Process(database, providers, gateway, crew)
+            async with following(database, prompts):
+                if crew is not None:
+                    crew.start()
+                yield Process(database, providers, gateway, prompts, crew)
         finally:
             stop()
             if crew is not None:

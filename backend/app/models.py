@@ -4,8 +4,21 @@ from app.accounts.user_model import User
 from app.database import Base
 from app.items.item_model import IdempotencyKey, Item, ItemEvent, ItemTag, Tag
 from app.llm.attempt_model import LLMAttempt
+from app.prompts.prompt_model import PromptRow, PromptVersionRow
 from app.providers.provider_model import LLMProvider
 
 metadata = Base.metadata
 
-__all__ = ["IdempotencyKey", "Item", "ItemEvent", "ItemTag", "LLMAttempt", "LLMProvider", "Tag", "User", "metadata"]
+__all__ = [
+    "IdempotencyKey",
+    "Item",
+    "ItemEvent",
+    "ItemTag",
+    "LLMAttempt",
+    "LLMProvider",
+    "PromptRow",
+    "PromptVersionRow",
+    "Tag",
+    "User",
+    "metadata",
+]

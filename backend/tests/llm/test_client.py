@@ -243,9 +243,9 @@ def test_making_a_client_imports_no_vendor() -> None:
     script = """
 import sys
 from app.enrichment.providers import build_provider
-from app.prompts.registry import PromptRegistry
+from app.prompts.registry import as_in_files
 from app.config import LLMSettings
-build_provider(LLMSettings(provider="litellm"), PromptRegistry({}))
+build_provider(LLMSettings(provider="litellm"), as_in_files("development"))
 print([name for name in ("litellm", "instructor", "openai", "aiohttp") if name in sys.modules])
 """
     told = subprocess.run([sys.executable, "-c", script], cwd=BACKEND, capture_output=True, check=True, timeout=60)
