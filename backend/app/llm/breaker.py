@@ -11,8 +11,7 @@ from enum import StrEnum
 
 from app.llm.gate import UNLIMITED
 
-_FAULTS_TO_OPEN = 5
-_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 2.0, 30.0
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 15.0
 # With this many at a time and no fault among them it is as well as before.
 _FULL_RAMP = 16
 
@@ -61,10 +60,10 @@ class _Circuit:
 
 
 class Breaker:
-    """All circuits of a process; `clock` tells seconds."""
+    """All circuits of a process; `clock` tells seconds, `faults_to_open` how many in a row are too many."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float], *, faults_to_open: int = 5) -> None:
+        self._clock, self._faults_to_open = clock, faults_to_open
         self._circuits: dict[str, _Circuit] = {}
 
     def state(self, model: str) -> CircuitState:
@@ -118,7 +117,7 @@ class Breaker:
         if circuit is None:
             return
         circuit.faults += 1
-        if circuit.opens_at is not None or circuit.faults >= _FAULTS_TO_OPEN:
+        if circuit.opens_at is not None or circuit.faults >= self._faults_to_open:
             self._open(circuit)
 
     def release(self, leave: Pass) -> None:

@@ -52,7 +52,7 @@ class Gateway:
         self._settings, self._upstreams, self._rules = settings, upstreams, rules
         self._planner = Planner(settings, rules, upstreams, providers, is_down)
         self.gate = ProviderGate(clock.local_seconds)
-        self.breaker = Breaker(clock.local_seconds)
+        self.breaker = Breaker(clock.local_seconds, faults_to_open=settings.circuit_faults)
         self.turnstiles = Turnstiles(clock.local_seconds)
         self._doors = Doors(self.gate, self.breaker)
 

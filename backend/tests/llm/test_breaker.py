@@ -43,7 +43,7 @@ def test_it_opens_after_five_faults_in_a_row(breaker: Breaker) -> None:
     assert breaker.allowance(MODEL) == UNLIMITED
     fail(breaker)
     assert (breaker.state(MODEL), breaker.allowance(MODEL)) == (CircuitState.OPEN, 0)
-    assert breaker.seconds_until_open(MODEL) == 2
+    assert breaker.seconds_until_open(MODEL) == 1
     assert breaker.admit(MODEL) is None
 
 
@@ -62,26 +62,26 @@ def test_other_models_are_not_touched(breaker: Breaker) -> None:
 
 def test_when_its_time_has_come_exactly_one_probe_passes(breaker: Breaker, hands: Hands) -> None:
     fail(breaker, 5)
-    hands.now += 2
+    hands.now += 1
     assert breaker.state(MODEL) is CircuitState.HALF_OPEN
     admitted(breaker)
     assert [breaker.admit(MODEL) for _ in range(10)] == [None] * 10
     assert breaker.seconds_until_open(MODEL) == 0
 
 
-def test_a_failed_probe_doubles_the_wait_up_to_half_a_minute(breaker: Breaker, hands: Hands) -> None:
+def test_a_failed_probe_doubles_the_wait_up_to_a_quarter_of_a_minute(breaker: Breaker, hands: Hands) -> None:
     fail(breaker, 5)
     waits: list[float] = []
     for _ in range(6):
         waits.append(breaker.seconds_until_open(MODEL))
         hands.now += waits[-1]
         fail(breaker)
-    assert waits == [2, 4, 8, 16, 30, 30]
+    assert waits == [1, 2, 4, 8, 15, 15]
 
 
 def test_a_probe_that_ends_without_a_verdict_lets_another_one_probe(breaker: Breaker, hands: Hands) -> None:
     fail(breaker, 5)
-    hands.now += 2
+    hands.now += 1
     probe = admitted(breaker)
     breaker.release(probe)
     assert breaker.allowance(MODEL) == 1
@@ -89,7 +89,7 @@ def test_a_probe_that_ends_without_a_verdict_lets_another_one_probe(breaker: Bre
 
 def test_the_traffic_comes_back_step_by_step(breaker: Breaker, hands: Hands) -> None:
     fail(breaker, 5)
-    hands.now += 2
+    hands.now += 1
     rooms: list[int] = []
     for _ in range(16):
         rooms.append(breaker.allowance(MODEL))
@@ -100,19 +100,19 @@ def test_the_traffic_comes_back_step_by_step(breaker: Breaker, hands: Hands) -> 
 
 def test_a_fault_on_the_way_back_opens_it_again(breaker: Breaker, hands: Hands) -> None:
     fail(breaker, 5)
-    hands.now += 2
+    hands.now += 1
     succeed(breaker, 3)
     assert breaker.state(MODEL) is CircuitState.RETURNING
     fail(breaker)
-    assert (breaker.state(MODEL), breaker.seconds_until_open(MODEL)) == (CircuitState.OPEN, 4)
+    assert (breaker.state(MODEL), breaker.seconds_until_open(MODEL)) == (CircuitState.OPEN, 2)
 
 
 def test_after_a_full_return_it_opens_for_the_short_time_again(breaker: Breaker, hands: Hands) -> None:
     fail(breaker, 5)
-    hands.now += 2
+    hands.now += 1
     succeed(breaker, 16)
     fail(breaker, 5)
-    assert breaker.seconds_until_open(MODEL) == 2
+    assert breaker.seconds_until_open(MODEL) == 1
 
 
 def test_what_left_before_it_opened_proves_nothing(breaker: Breaker, hands: Hands) -> None:
@@ -121,7 +121,7 @@ def test_what_left_before_it_opened_proves_nothing(breaker: Breaker, hands: Hand
         breaker.report_fault(leave)
     breaker.report_success(early[5])
     assert breaker.state(MODEL) is CircuitState.OPEN
-    hands.now += 2
+    hands.now += 1
     admitted(breaker)
     breaker.report_fault(early[6])
     assert breaker.state(MODEL) is CircuitState.HALF_OPEN
@@ -140,9 +140,9 @@ def test_the_status_tells_how_each_model_stands(breaker: Breaker, hands: Hands) 
     assert (status.model, status.state, status.faults_in_a_row) == (MODEL, CircuitState.CLOSED, 2)
     assert status.calls_at_a_time is None
     fail(breaker, 3)
-    hands.now += 1
+    hands.now += 0.5
     (status,) = breaker.status()
-    assert (status.state, status.seconds_until_probe, status.calls_at_a_time) == (CircuitState.OPEN, 1, 0)
+    assert (status.state, status.seconds_until_probe, status.calls_at_a_time) == (CircuitState.OPEN, 0.5, 0)
 
 
 class BreakerLife(RuleBasedStateMachine):
@@ -210,8 +210,8 @@ class BreakerLife(RuleBasedStateMachine):
             assert len(current) < 16
 
     @invariant()
-    def nobody_waits_longer_than_half_a_minute(self) -> None:
-        assert 0 <= self.breaker.seconds_until_open(MODEL) <= 30
+    def nobody_waits_longer_than_a_quarter_of_a_minute(self) -> None:
+        assert 0 <= self.breaker.seconds_until_open(MODEL) <= 15
 
 
 BreakerLife.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
