@@ -15,6 +15,7 @@ from app import health
 from app.accounts import profile_routes
 from app.accounts.identity import Identity
 from app.accounts.roles import Role
+from app.analytics import routes as analytics_routes
 from app.config import Settings, load_settings
 from app.database import Database
 from app.enrichment.lane import EnrichmentLane
@@ -51,6 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
         tag_routes.router,
         profile_routes.router,
         prompt_routes.router,
+        analytics_routes.router,
         provider_routes.router,
     )
     for router in routers:
