@@ -28,6 +28,8 @@
             ├── LLMAuthRefused        LLM_AUTH, the whole provider waits
             ├── LLMContextTooLong     LLM_CONTEXT_TOO_LONG
             ├── LLMContentRefused     LLM_CONTENT_REFUSED
+            ├── LLMPrivateText        LLM_PRIVATE_TEXT
+            ├── LLMBadRequest         LLM_BAD_REQUEST, names the field of the call
             ├── LLMBudgetExceeded     LLM_BUDGET_EXCEEDED
             ├── LLMDisabled           LLM_DISABLED
             └── LLMInterrupted        LLM_INTERRUPTED
@@ -249,6 +251,28 @@ class LLMContentRefused(LLMApiError):
     code, retryable = "LLM_CONTENT_REFUSED", False
     sentence = "The provider declined to answer for this text."
     next_step = "Edit the text and retry, or confirm the item with a title of your own."
+
+
+class LLMPrivateText(LLMApiError):
+    code, retryable = "LLM_PRIVATE_TEXT", False
+    sentence = "The text is private, and no model of the plan may see it."
+    next_step = "Set up a local model, or change the item's privacy, then retry."
+
+
+class LLMBadRequest(LLMApiError):
+    """The call itself cannot be made; `field` names the part of it, as the caller wrote it."""
+
+    code, retryable = "LLM_BAD_REQUEST", False
+    sentence = "The request for the model cannot be carried out."
+    next_step = "Correct the request: the model, the task or the parameters that it names."
+
+    def __init__(self, complaint: str | None = None, *, field: str | None = None, remedy: Remedy | None = None) -> None:
+        super().__init__(remedy=remedy)
+        self.field = field
+        self.complaint = complaint or self.sentence
+
+    def explain(self) -> str:
+        return self.complaint
 
 
 class LLMBudgetExceeded(LLMApiError):

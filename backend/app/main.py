@@ -131,14 +131,14 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
     """The database, the newswire and, where wanted, the workers; drained and closed at the end or on a signal."""
     prompts = as_in_files(settings.environment, settings.prompts_dir)
     database = Database(settings.resolved_database_url)
+    access = build_access(settings, database)
+    gateway = build_gateway(settings.llm, access)
     await database.start()
     newswire = Newswire(database)
     newswire.start()
-    gateway = build_gateway(settings.llm)
-    providers = replace(build_access(settings, database), traffic=gateway)
+    providers = replace(access, traffic=gateway)
     await providers.start()
-    lanes = [_enrichment_lane(settings, prompts, gateway)]
-    crew = Crew(database, lanes, _worker_settings(settings)) if with_worker else None
+    crew = _crew(settings, database, prompts, gateway) if with_worker else None
 
     def stop(signals: int = 1) -> None:
         database.noticeboard.close()
@@ -161,8 +161,9 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
             await database.close()
 
 
-def _enrichment_lane(settings: Settings, prompts: PromptRegistry, gateway: Gateway) -> EnrichmentLane:
-    return EnrichmentLane(build_provider(settings.llm, prompts, gateway), settings.llm)
+def _crew(settings: Settings, database: Database, prompts: PromptRegistry, gateway: Gateway) -> Crew:
+    enrichment = EnrichmentLane(build_provider(settings.llm, prompts, gateway), settings.llm)
+    return Crew(database, [enrichment], _worker_settings(settings))
 
 
 def _worker_settings(settings: Settings) -> WorkerSettings:
