@@ -14,7 +14,7 @@ from app.database import Database
 from app.enrichment.lane import EnrichmentLane
 from app.enrichment.schemas import EnrichmentResult
 from app.enrichment.stub_provider import StubProvider
-from app.llm.attempts import UNRECORDED, Attempt, AttemptRecorder
+from app.llm.attempts import UNRECORDED, UNSAID, Attempt, AttemptRecorder, Purpose
 from app.main import prepare_process
 from app.newswire import Newswire
 from app.prompts.registry import as_in_files
@@ -32,8 +32,8 @@ class _Ear:
     text: str
     heard: Heard
 
-    async def open(self, *, provider: str, model: str) -> Attempt:
-        attempt = await self.inner.open(provider=provider, model=model)
+    async def open(self, *, provider: str, model: str, purpose: Purpose = UNSAID) -> Attempt:
+        attempt = await self.inner.open(provider=provider, model=model, purpose=purpose)
         self.heard(self.text, time.monotonic())
         return attempt
 

@@ -38,6 +38,10 @@ def _split_commas(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _without_tilde(path: Path | None) -> Path | None:
+    return path and path.expanduser()
+
+
 def _in_lower_case(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -98,6 +102,8 @@ class LLMSettings(BaseSettings):
     mock_fixtures: Annotated[Path | None, AfterValidator(_expanded)] = None
     openai_api_key: Annotated[SecretStr | None, Field(validation_alias=AliasChoices("OPENAI_API_KEY"))] = None
     anthropic_api_key: Annotated[SecretStr | None, Field(validation_alias=AliasChoices("ANTHROPIC_API_KEY"))] = None
+    circuit_faults: Annotated[int, Field(ge=1, le=1000)] = 5
+    routing_file: Annotated[Path | None, AfterValidator(_without_tilde)] = None
     stub_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = 0
     stub_failure: str | None = None
     stub_failure_rate: Annotated[float, Field(ge=0, le=1)] = 1

@@ -1,7 +1,7 @@
 """The database: one way to read and one way to write, the same on SQLite and PostgreSQL.
 
 `read` and `write` run a plain function of a Session: on SQLite writes go through one writer thread and reads
-through a pool of read-only connections; on PostgreSQL both run on asyncpg. A write is committed before it
+through a few reader threads; on PostgreSQL both run on asyncpg. A write is committed before it
 returns, is never cut short by a cancelled caller, and announces its news after the commit. There is no other
 way to a transaction.
 """
@@ -27,12 +27,12 @@ from uuid_utils import uuid7
 
 from app.announcements import News, Noticeboard, news_of
 from app.errors import ServiceUnavailable, StartRefused
+from app.sqlite_readers import THREADS, SqliteReaders
 from app.sqlite_writer import SqliteWriter
 
 T = TypeVar("T")
 CHANNEL = "litevault"
 _SQLITE_BUSY_MS = 30_000
-_READERS = 4
 _PICO = Decimal(10) ** 12
 _POSTGRES_SETTINGS = {
     "application_name": "litevault",
@@ -119,6 +119,7 @@ class Database:
         self.noticeboard = noticeboard or Noticeboard()
         self.process_id = new_id()
         self._engine: AsyncEngine | None = None
+        self._readers: SqliteReaders | None = None
         self._writer: SqliteWriter | None = None
         self._under_way: set[asyncio.Task[Any]] = set()
 
@@ -133,7 +134,7 @@ class Database:
     async def start(self) -> None:
         """Open the engines. The database itself may be away: then each call fails with ServiceUnavailable."""
         if self.is_sqlite:
-            self._engine = _sqlite_readers(self.url.render_as_string(hide_password=False))
+            self._readers = SqliteReaders(_sqlite_reader_engine(str(self.sqlite_path)))
             self._writer = SqliteWriter(sqlite_writer_engine(str(self.sqlite_path)))
             self._writer.start()
         else:
@@ -153,6 +154,8 @@ class Database:
             await asyncio.wait(set(self._under_way))
         if self._writer is not None:
             await self._writer.close()
+        if self._readers is not None:
+            await self._readers.close()
         if self._engine is not None:
             await self._engine.dispose()
 
@@ -180,6 +183,8 @@ class Database:
         return await self._guard(self._read(work))
 
     async def _read(self, work: Callable[[Session], T]) -> T:
+        if self._readers is not None:
+            return await self._readers.run(work)
         async with AsyncSession(self._engine, expire_on_commit=False) as session:
             return await session.run_sync(work)
 
@@ -255,14 +260,19 @@ def _prepare_writer(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _sqlite_readers(url: str) -> AsyncEngine:
-    engine = create_async_engine(url, hide_parameters=True, pool_size=_READERS, max_overflow=0, pool_timeout=10)
-    event.listen(engine.sync_engine, "connect", _prepare_reader)
+def _sqlite_reader_engine(path: str) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}",
+        hide_parameters=True,
+        pool_size=THREADS,
+        max_overflow=0,
+        connect_args={"isolation_level": None, "check_same_thread": False, "timeout": _SQLITE_BUSY_MS / 1000},
+    )
+    event.listen(engine, "connect", _prepare_reader)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     return engine
 
 
-def _prepare_reader(connection: Any, _record: object) -> None:  # noqa: ANN401 - SQLAlchemy's adapter of aiosqlite
-    cursor = connection.cursor()
+def _prepare_reader(connection: sqlite3.Connection, _record: object) -> None:
     for pragma in (f"busy_timeout={_SQLITE_BUSY_MS}", "query_only=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+        connection.execute(f"PRAGMA {pragma}")

@@ -31,6 +31,8 @@
             ├── LLMAuthRefused        LLM_AUTH, the whole provider waits
             ├── LLMContextTooLong     LLM_CONTEXT_TOO_LONG
             ├── LLMContentRefused     LLM_CONTENT_REFUSED
+            ├── LLMPrivateText        LLM_PRIVATE_TEXT
+            ├── LLMBadRequest         LLM_BAD_REQUEST, names the field of the call
             ├── LLMBudgetExceeded     LLM_BUDGET_EXCEEDED
             ├── LLMDisabled           LLM_DISABLED
             └── LLMInterrupted        LLM_INTERRUPTED
@@ -294,6 +296,28 @@ class BudgetSpent:
 
     def __init__(self, limit_usd: Decimal, used_usd: Decimal, resets_at: datetime) -> None:
         self.limit_usd, self.used_usd, self.resets_at = limit_usd, used_usd, resets_at
+
+
+class LLMPrivateText(LLMApiError):
+    code, retryable = "LLM_PRIVATE_TEXT", False
+    sentence = "The text is private, and no model of the plan may see it."
+    next_step = "Set up a local model, or change the item's privacy, then retry."
+
+
+class LLMBadRequest(LLMApiError):
+    """The call itself cannot be made; `field` names the part of it, as the caller wrote it."""
+
+    code, retryable = "LLM_BAD_REQUEST", False
+    sentence = "The request for the model cannot be carried out."
+    next_step = "Correct the request: the model, the task or the parameters that it names."
+
+    def __init__(self, complaint: str | None = None, *, field: str | None = None, remedy: Remedy | None = None) -> None:
+        super().__init__(remedy=remedy)
+        self.field = field
+        self.complaint = complaint or self.sentence
+
+    def explain(self) -> str:
+        return self.complaint
 
 
 class LLMBudgetExceeded(LLMApiError):

@@ -15,6 +15,7 @@ from app import health
 from app.accounts import profile_routes
 from app.accounts.identity import Identity
 from app.accounts.roles import Role
+from app.analytics import routes as analytics_routes
 from app.config import Settings, load_settings
 from app.database import Database
 from app.enrichment.lane import EnrichmentLane
@@ -26,10 +27,14 @@ from app.llm.gateway import Gateway, build_gateway
 from app.logs import configure_logs
 from app.migrations import migrate_in_thread
 from app.newswire import Newswire
-from app.prompts.registry import PromptRegistry, as_in_files
+from app.prompts import routes as prompt_routes
+from app.prompts.registry import PromptRegistry, as_in_files, following
 from app.providers import routes as provider_routes
 from app.providers.access import ProviderAccess, build_access
 from app.shutdown import on_stop_signal
+from app.spending import routes as spending_routes
+from app.spending.known_budgets import KnownBudgets
+from app.spending.service import WaitingRows
 from app.web import COMMON_ERRORS, Guard, RequestContext, install_error_handlers
 from app.worker.crew import Crew
 from app.worker.retry import RetryPolicy
@@ -49,7 +54,10 @@ def create_app(settings: Settings) -> FastAPI:
         items_routes.library_router,
         tag_routes.router,
         profile_routes.router,
+        prompt_routes.router,
+        analytics_routes.router,
         provider_routes.router,
+        spending_routes.router,
     )
     for router in routers:
         app.include_router(router, prefix="/api/v1", responses=COMMON_ERRORS)
@@ -103,11 +111,23 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     async with running(settings, with_worker=settings.worker_enabled) as process:
         app.state.database = process.database
         app.state.crew = process.crew
-        app.state.providers = process.providers
-        app.state.gateway = process.gateway
+        app.state.providers = process.calling.providers
+        app.state.gateway = process.calling.gateway
+        app.state.prompts = process.prompts
+        app.state.known_budgets = process.calling.budgets
+        app.state.waiting_rows = [WaitingRows(EnrichmentLane.work_table.table.name, EnrichmentLane.work_table.working)]
         app.state.identity = Identity(process.database, dev_auth=settings.dev_auth_allowed)
         app.state.dev_role = Role.named(settings.dev_role)
         yield
+
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """What it takes to call a model."""
+
+    providers: ProviderAccess
+    budgets: KnownBudgets
+    gateway: Gateway
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +135,8 @@ class Process:
     """What runs in this process beneath the web."""
 
     database: Database
-    providers: ProviderAccess
-    gateway: Gateway
+    calling: Calling
+    prompts: PromptRegistry
     crew: Crew | None
 
 
@@ -128,11 +148,7 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
     await database.start()
     newswire = Newswire(database)
     newswire.start()
-    gateway = build_gateway(settings.llm)
-    providers = replace(build_access(settings, database), traffic=gateway)
-    await providers.start()
-    lanes = [_enrichment_lane(settings, prompts, gateway)]
-    crew = Crew(database, lanes, _worker_settings(settings)) if with_worker else None
+    crew: Crew | None = None
 
     def stop(signals: int = 1) -> None:
         database.noticeboard.close()
@@ -140,22 +156,42 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
             crew.stop(at_once=signals > 1)
 
     with on_stop_signal(stop):
-        if crew is not None:
-            crew.start()
         try:
-            yield Process(database, providers, gateway, crew)
+            async with _calling(settings, database) as calling, following(database, prompts):
+                crew = _crew(settings, database, prompts, calling.gateway) if with_worker else None
+                try:
+                    if crew is not None:
+                        crew.start()
+                    yield Process(database, calling, prompts, crew)
+                finally:
+                    stop()
+                    if crew is not None:
+                        await crew.wait_stopped()
         finally:
-            stop()
-            if crew is not None:
-                await crew.wait_stopped()
-            await gateway.close()
-            await providers.close()
             await newswire.close()
             await database.close()
 
 
-def _enrichment_lane(settings: Settings, prompts: PromptRegistry, gateway: Gateway) -> EnrichmentLane:
-    return EnrichmentLane(build_provider(settings.llm, prompts, gateway), settings.llm)
+@asynccontextmanager
+async def _calling(settings: Settings, database: Database) -> AsyncIterator[Calling]:
+    access = build_access(settings, database)
+    budgets = KnownBudgets(database)
+    gateway = build_gateway(
+        settings.llm, access, is_budgeted=lambda spender: budgets.covers(spender.user_id, spender.api_key_id)
+    )
+    providers = replace(access, traffic=gateway)
+    try:
+        await providers.start()
+        async with budgets.followed():
+            yield Calling(providers, budgets, gateway)
+    finally:
+        await gateway.close()
+        await providers.close()
+
+
+def _crew(settings: Settings, database: Database, prompts: PromptRegistry, gateway: Gateway) -> Crew:
+    enrichment = EnrichmentLane(build_provider(settings.llm, prompts, gateway), settings.llm)
+    return Crew(database, [enrichment], _worker_settings(settings))
 
 
 def _worker_settings(settings: Settings) -> WorkerSettings:

@@ -86,6 +86,7 @@ def _start(processes: Processes, upstream: ProtocolServer) -> Server:
         llm_structured_mode="json_schema",
         llm_api_base=upstream.base_url,
         llm_timeout_seconds=5,
+        llm_circuit_faults=1000,  # one fault after the other is what this is about
         llm_concurrency=8,
         worker_max_attempts=2,
         worker_backoff_seconds=0.01,

@@ -109,7 +109,7 @@ def test_a_database_is_named_without_its_user() -> None:
 
 
 class BrokenProvider(StubProvider):
-    async def start(self) -> None:
+    def allowance(self) -> int:
         raise RuntimeError("no word of this is shown")
 
 

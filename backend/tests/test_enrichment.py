@@ -19,6 +19,7 @@ from app.errors import (
     LLMApiError,
     LLMAuthRefused,
     LLMContentRefused,
+    LLMContextTooLong,
     LLMError,
     LLMInvalidAnswer,
     LLMRateLimited,
@@ -242,9 +243,7 @@ class Plan:
         return [call.model for call in self.upstream.calls]
 
 
-@pytest.mark.parametrize(
-    "fault", ["500", "reset", "429", "404", "400_context", "cut", "hang_headers", "html", "tags_2"]
-)
+@pytest.mark.parametrize("fault", ["500", "reset", "429", "404", "cut", "hang_headers", "html", "tags_2"])
 async def test_what_one_model_cannot_the_next_one_does(fault: str, upstream: ProtocolServer) -> None:
     async with Plan(upstream, SECOND, timeout_seconds=1, max_retries=0) as plan:
         upstream.script(fault, model="gpt-4o-mini")
@@ -252,6 +251,17 @@ async def test_what_one_model_cannot_the_next_one_does(fault: str, upstream: Pro
         assert plan.asked == ["gpt-4o-mini", "gpt-4o"]
         assert [attempt.model for attempt in plan.recorder.closed] == [MODEL, SECOND]
         assert plan.recorder.tokens[1] == billed(upstream.calls)[1]
+
+
+@pytest.mark.parametrize(("other", "asked"), [("openai/gpt-4.1", 2), (SECOND, 1)])
+async def test_a_text_too_long_for_one_model_goes_to_one_with_a_larger_window_only(
+    other: str, asked: int, upstream: ProtocolServer
+) -> None:
+    async with Plan(upstream, other) as plan:
+        upstream.script("400_context", model="gpt-4o-mini")
+        outcome = await plan.outcome()
+        assert outcome == other or isinstance(outcome, LLMContextTooLong)
+        assert len(plan.asked) == asked
 
 
 @pytest.mark.parametrize("fault", ["400_policy", "content_filter", "refusal"])
@@ -278,7 +288,7 @@ async def test_a_refused_key_fails_the_first_item_and_makes_the_next_ones_wait(
 async def test_while_one_provider_is_closed_the_models_of_others_are_asked(upstream: ProtocolServer) -> None:
     plan_settings = {"model": ELSEWHERE, "timeout_seconds": 2}
     async with Plan(upstream, MODEL, **plan_settings) as plan:
-        gate = plan.provider._gateway._gate  # type: ignore[attr-defined]
+        gate = plan.provider._gateway.gate  # type: ignore[attr-defined]
         admission = gate.admit("openai")
         gate.report_fault(admission, LLMRateLimited(retry_after_seconds=60))
         assert await plan.outcome() == ELSEWHERE

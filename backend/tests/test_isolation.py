@@ -15,7 +15,7 @@ BODIES: dict[str, Json] = {
     f"{API}/tags/{{tag_id}}": {"name": "mine now"},
 }
 # What operators see belongs to no person: a role decides, and test_roles walks it.
-OF_THE_SERVER = f"{API}/llm/providers"
+OF_THE_SERVER = (f"{API}/llm/providers", f"{API}/llm/prompts")
 ID = re.compile(r"\{(\w+)\}")
 
 

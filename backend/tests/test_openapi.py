@@ -16,11 +16,16 @@ from tests.conftest import API, AsUser
 
 EXAMPLES = os.environ.get("LITEVAULT_TEST_FUZZ_EXAMPLES", "10")
 SEED = os.environ.get("LITEVAULT_TEST_FUZZ_SEED", "20260101")
-# 400 is for what no schema can say: a blank text, an unknown id, a cursor of another making. `ignored_auth` is left
-# out: in development every name is a person, so none is invalid; that a name is needed is tested below.
+# 400 is for what no schema can say: a blank text, an unknown id, a cursor of another making. How the parts of a
+# prompt's template fit together is 422, like the rest of its form. `ignored_auth` is left out: in development every
+# name is a person, so none is invalid; that a name is needed is tested below.
 CONFIG = """
 [checks]
 positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "404", "409"]
+
+[[operations]]
+include-path-regex = "^/api/v1/llm/prompts"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "404", "409", "422"]
 """
 
 

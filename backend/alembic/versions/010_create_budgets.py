@@ -16,6 +16,7 @@ depends_on = None
 def upgrade() -> None:
     json = sa.JSON(none_as_null=True).with_variant(sa.dialects.postgresql.JSONB(none_as_null=True), "postgresql")
     op.add_column("llm_attempts", sa.Column("reserved_usd", sa.BigInteger))
+    op.add_column("items", sa.Column("wait_code", sa.String(40)))
     op.create_table(
         "llm_budgets",
         sa.Column("id", sa.String(36), primary_key=True),
@@ -68,4 +69,5 @@ def downgrade() -> None:
     op.drop_table("spending_alerts")
     op.drop_table("llm_spend")
     op.drop_table("llm_budgets")
+    op.drop_column("items", "wait_code")
     op.drop_column("llm_attempts", "reserved_usd")

@@ -44,8 +44,8 @@ def requires(least: Role) -> Any:  # noqa: ANN401 - as fastapi's own Depends
     return Depends(_checks[least])
 
 
-class RoleCheck:
-    """The dependency; tests find it on the routes."""
+class _RoleCheck:
+    """The dependency."""
 
     def __init__(self, least: Role) -> None:
         self.least = least
@@ -56,4 +56,4 @@ class RoleCheck:
 
 
 # One for each role, so that a request which meets it twice is asked once.
-_checks = {role: RoleCheck(role) for role in Role}
+_checks = {role: _RoleCheck(role) for role in Role}

@@ -25,6 +25,10 @@ app = typer.Typer(
 
 credentials = typer.Typer(help="The encryption of the providers' keys in the database.", no_args_is_help=True)
 app.add_typer(credentials, name="credentials")
+prompts = typer.Typer(help="What models are told: the templates and their versions.", no_args_is_help=True)
+app.add_typer(prompts, name="prompts")
+_AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+_PromptId = Annotated[str, typer.Argument(help="The prompt, for example enrichment.")]
 
 
 def main() -> None:
@@ -115,3 +119,52 @@ def new_key() -> None:
     from app.providers.secret_keys import new_key as make  # noqa: PLC0415 - see above
 
     typer.echo(make())
+
+
+@prompts.command("list")
+def list_prompts(as_json: _AsJson = False) -> None:
+    """Every prompt and its version in use; of the database where there is one, else of the files."""
+    from app.cli import prompts as command  # noqa: PLC0415 - see above
+
+    with refusals_in_one_line():
+        command.list_and_tell(as_json=as_json)
+
+
+@prompts.command("show")
+def show_prompt(
+    prompt_id: _PromptId,
+    version: Annotated[int | None, typer.Option(help="This version, not the one in use.")] = None,
+    as_json: _AsJson = False,
+) -> None:
+    """A prompt's template, in the form of its file."""
+    from app.cli import prompts as command  # noqa: PLC0415 - see above
+
+    with refusals_in_one_line():
+        command.show_and_tell(prompt_id, version, as_json=as_json)
+
+
+@prompts.command("diff")
+def compare_prompts(
+    prompt_id: _PromptId,
+    before: Annotated[int, typer.Argument(help="The number of one version.")],
+    after: Annotated[int, typer.Argument(help="And of another one.")],
+    as_json: _AsJson = False,
+) -> None:
+    """What one version has otherwise than another one."""
+    from app.cli import prompts as command  # noqa: PLC0415 - see above
+
+    with refusals_in_one_line():
+        command.compare_and_tell(prompt_id, before, after, as_json=as_json)
+
+
+@prompts.command("test")
+def try_prompts(
+    prompt_ids: Annotated[list[str] | None, typer.Argument(help="These prompts; none named: all.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Ask the configured model, for real and for money.")] = False,
+    as_json: _AsJson = False,
+) -> None:
+    """Run the cases beside the templates; a line for each that fails, and then exit code 1."""
+    from app.cli import prompt_trials as command  # noqa: PLC0415 - see above
+
+    with refusals_in_one_line():
+        raise typer.Exit(command.try_and_tell(prompt_ids or [], live=live, as_json=as_json))

@@ -64,31 +64,32 @@ def assemble(
     pieces: Sequence[Piece], budget_tokens: int, count: Count, *, query: str | None = None
 ) -> Assembled | DoesNotFit:
     """As much of the pieces as the budget holds, by priority. Their names are distinct."""
+    needed = count(_BETWEEN.join(piece.text for piece in pieces if piece.is_required and piece.text))
+    if needed > budget_tokens:
+        return DoesNotFit(needed, budget_tokens)
     scores = relevance([piece.text for piece in pieces], query or "")
     order = sorted(range(len(pieces)), key=lambda at: (not pieces[at].is_required, pieces[at].priority, -scores[at]))
     room = budget_tokens
     while True:
         found = _shared_out([pieces[at] for at in order], room, count, query)
-        if found is None:
-            required = [piece.text for piece in pieces if piece.is_required]
-            return DoesNotFit(count(_BETWEEN.join(required)), budget_tokens)
         parts = {piece.name: found[piece.name] for piece in pieces if piece.name in found}
         assembled = Assembled(parts, count(_BETWEEN.join(part.text for part in parts.values())))
-        # Pieces can count less than what they make together.
         if assembled.tokens <= budget_tokens or room < 0:
             return assembled
-        room -= assembled.tokens - budget_tokens
+        # Pieces can count less than what they make together.
+        room -= max(assembled.tokens - budget_tokens, room // 50)
 
 
-def _shared_out(pieces: Sequence[Piece], room: int, count: Count, query: str | None) -> dict[str, Fitted] | None:
-    """What each gets, the first ones first; None if a required one does not go in."""
+def _shared_out(pieces: Sequence[Piece], room: int, count: Count, query: str | None) -> dict[str, Fitted]:
+    """What each gets, the first ones first; a required one in any case."""
     between = count(_BETWEEN)
     found: dict[str, Fitted] = {}
-    for piece in pieces:
+    for piece in (each for each in pieces if each.text):
+        if piece.is_required:
+            found[piece.name] = Fitted(piece.text, 1.0, count(piece.text), None)
+            continue
         left = room - sum(part.tokens + between for part in found.values())
         fitted = fit(piece.text, max(left, 0), count, piece.strategy, query=query)
-        if piece.is_required and fitted.coverage < 1:
-            return None
         if fitted.text and (fitted.coverage == 1 or fitted.tokens >= piece.least_tokens):
             found[piece.name] = fitted
     return found

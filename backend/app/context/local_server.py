@@ -6,7 +6,6 @@ everywhere and the estimator. No call ever fails for it, and none waits twice fo
 
 import asyncio
 import re
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import ceil
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import orjson
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 
 from app import clock
 from app.context.estimate import estimate
@@ -73,7 +72,8 @@ class LocalModels:
         self._session: aiohttp.ClientSession | None = None
         self._known: TTLCache[tuple[Server, str], _Served] = TTLCache(256, _FRESH_SECONDS, seconds)
         self._silent: TTLCache[tuple[Server, str], _Served] = TTLCache(256, _SILENT_SECONDS, seconds)
-        self._asking: defaultdict[tuple[Server, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        # Whoever loses a lock to the bound asks once more than needed.
+        self._asking: LRUCache[tuple[Server, str], asyncio.Lock] = LRUCache(256)
 
     async def window_of(self, server: Server, model: str) -> Window:
         """The window as it is served, which is often smaller than the one the model was trained for."""
@@ -98,7 +98,7 @@ class LocalModels:
 
     async def _served(self, server: Server, model: str) -> _Served:
         key = (server, model)
-        async with self._asking[key]:
+        async with self._asking.setdefault(key, asyncio.Lock()):
             served = self._known.get(key) or self._silent.get(key)
             if served is None:
                 served = await self._ask_within_time(server, model)

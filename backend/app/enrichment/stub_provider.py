@@ -13,12 +13,13 @@ from app.enrichment.prompts import PROMPT_ID
 from app.enrichment.schemas import EnrichmentResult, EnrichmentSchema
 from app.enrichment.stub_text import enrichment_of
 from app.errors import LLMError, LLMInvalidAnswer, Remedy, llm_errors
-from app.llm.attempts import UNRECORDED, AttemptOutcome, AttemptRecorder, Usage
+from app.llm.attempts import UNRECORDED, AttemptOutcome, AttemptRecorder, Purpose, Usage
 from app.llm.gate import UNLIMITED
 from app.prompts.registry import PromptRegistry
 
 _NAME = "stub"
 _FREE = Decimal(0)
+_PURPOSE = Purpose("enrichment", most_usd=_FREE)
 
 
 class StubProvider:
@@ -47,7 +48,7 @@ class StubProvider:
 
     async def enrich_item(self, text: str, *, attempts: AttemptRecorder = UNRECORDED) -> EnrichmentResult:
         label = self._prompts.get(PROMPT_ID).label  # of the prompt that a model would have been given
-        attempt = await attempts.open(provider=_NAME, model=_NAME)
+        attempt = await attempts.open(provider=_NAME, model=_NAME, purpose=_PURPOSE)
         # CANCELLED unless the end is reached: a cancellation during the delay leaves by the same door.
         outcome, usage, error_code = AttemptOutcome.CANCELLED, None, None
         try:

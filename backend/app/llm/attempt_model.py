@@ -13,7 +13,8 @@ class LLMAttempt(Base):
     """An upstream call made for a row of a lane, under the fence that the row had.
 
     `outcome` null: under way. Prices are USD a token at the time of the call; a null count, price or cost is
-    unknown, never 0. `reserved_usd`, the most that it may cost, counts as spent while the cost is unknown. The ids carry no foreign key: the books outlive what they were spent on.
+    unknown, never 0. `reserved_usd`, the most that it may cost, counts as spent while the cost is unknown. The ids
+    carry no foreign key: the books outlive what they were spent on.
     """
 
     __tablename__ = "llm_attempts"

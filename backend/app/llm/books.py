@@ -16,7 +16,7 @@ from app.clock import utc_now
 from app.database import Database
 from app.errors import BudgetSpent, LeaseLost, LLMBudgetExceeded
 from app.llm import ledger
-from app.llm.attempts import NOTHING, Attempt, AttemptOutcome
+from app.llm.attempts import NOTHING, UNSAID, Attempt, AttemptOutcome, Purpose
 from app.llm.ledger import Account, Booked
 from app.spending.counters import Refusal
 
@@ -36,7 +36,7 @@ class JobRecorder:
         self._booked = booked
         self.attempts: list[Attempt] = []
 
-    async def open(self, *, provider: str, model: str) -> Attempt:
+    async def open(self, *, provider: str, model: str, purpose: Purpose = UNSAID) -> Attempt:
         """See AttemptRecorder. The deadline is asked again at the end: the process may have been stopped meanwhile."""
         if not self._may_spend():
             raise LeaseLost
@@ -44,8 +44,9 @@ class JobRecorder:
         if booked is not None and (booked.provider, booked.model) == (provider, model):
             self._booked = None
             self.attempts.append(booked)
+            booked.purpose = purpose
             return booked
-        attempt = Attempt(provider=provider, model=model)
+        attempt = Attempt(provider=provider, model=model, purpose=purpose)
         self.attempts.append(attempt)
         settled, self._unwritten = self._unwritten, []
         await self._books.open(self._account, attempt, settled)

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from app.llm.attempts import AttemptOutcome, Usage
 from app.llm.extraction import Message
+from app.prompts.prompt_version import PromptVersion
 
 Form = TypeVar("Form")
 
@@ -38,20 +39,6 @@ class Complexity(StrEnum):
     SIMPLE = "simple"
     STANDARD = "standard"
     HARD = "hard"
-
-
-class Prompt(Protocol):
-    """A version of a prompt. `document` is a person's text: delimited, never rendered as a template."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def label(self) -> str: ...
-    def render(self, variant: str, variables: Mapping[str, Any], document: str) -> tuple[Message, ...]:
-        """The messages for one kind of provider."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +70,12 @@ class Call:
     """One question. `prompt` is rendered for whichever provider is asked, or is messages that are sent as they are.
 
     `models` overrides the task's plan: `provider/model` names in order, or `task:NAME`. `deadline_seconds` is for all
-    of it, waiting and other models included. `is_queued`: a row that can be tried again later; no time of its slot is
-    spent on waiting for a provider.
+    of it, waiting and other models included. `complexity` None: as the prompt says, else standard. `is_queued`: a row
+    that can be tried again later; no time of its slot is spent on waiting for a provider.
     """
 
     task: str
-    prompt: Prompt | tuple[Message, ...] = field(repr=False)
+    prompt: PromptVersion | tuple[Message, ...] = field(repr=False)
     variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
     document: str = field(default="", repr=False)
     spender: Spender
@@ -97,7 +84,7 @@ class Call:
     models: tuple[str, ...] = ()
     parameters: Parameters = Parameters()
     cache: CacheScope = CacheScope.OFF
-    complexity: Complexity = Complexity.STANDARD
+    complexity: Complexity | None = None
     is_queued: bool = False
 
 

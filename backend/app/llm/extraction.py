@@ -1,10 +1,13 @@
-"""One structured question to a model, and what is known of the model that is asked: plain values."""
+"""What one model is asked, and what is known of it: plain values between the gateway and the client."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
+
+from app.providers.provider import Provider
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -16,7 +19,7 @@ Message = dict[str, Any]
 class Extraction(Generic[Answer]):
     """Ask `model` for one `response_model`. `timeout_seconds` is for the whole run, re-asks included.
 
-    The messages hold a person's text, so they are in no repr.
+    The messages hold a person's text, so they are in no repr. `provider` None: the one of the settings.
     """
 
     model: str
@@ -26,11 +29,31 @@ class Extraction(Generic[Answer]):
     temperature: float
     max_tokens: int
     max_reasks: int
+    provider: Provider | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """Ask `model` for an answer in free form. `options` go to the vendor as they are.
+
+    Of a stream, `first_token_seconds` and `stall_seconds` bound its silences, `timeout_seconds` the whole.
+    """
+
+    model: str
+    provider: Provider
+    messages: tuple[Message, ...] = field(repr=False)
+    timeout_seconds: float
+    options: Mapping[str, Any] = field(repr=False)
+    first_token_seconds: float = 60.0
+    stall_seconds: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What the price list says of a model. Prices are USD a token; None is unknown, never 0."""
+    """What the price list says of a model. Prices are USD a token, limits are in tokens; None is unknown, never 0.
+
+    `cached_price_usd` is of input that the provider had in its own cache.
+    """
 
     provider: str
     is_provider_known: bool = True
@@ -40,6 +63,9 @@ class ModelFacts:
     takes_temperature: bool = True
     input_price_usd: Decimal | None = None
     output_price_usd: Decimal | None = None
+    cached_price_usd: Decimal | None = None
+    context_window: int | None = None
+    max_output_tokens: int | None = None
     missing_keys: tuple[str, ...] = ()
 
 

@@ -36,7 +36,9 @@ def fault_of_status(status: int, codes: frozenset[str], retry_after_seconds: flo
         return LLMRateLimited(http_status=status, retry_after_seconds=retry_after_seconds or QUOTA_WAIT_SECONDS)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return LLMRateLimited(http_status=status, retry_after_seconds=retry_after_seconds)
-    return _kind_of(status, codes)(http_status=status)
+    kind = _kind_of(status, codes)
+    # An overloaded server (503, 529) may name its time as well.
+    return kind(http_status=status, retry_after_seconds=retry_after_seconds if kind is LLMUnreachable else None)
 
 
 def _kind_of(status: int, codes: frozenset[str]) -> type[LLMError]:

@@ -1,40 +1,71 @@
 """The one door to every model: extract, complete, stream.
 
-A call goes over the models of its plan, in order, within one deadline. Invariants: nothing is sent that is not on the
-books before, and what comes out is a whole, checked answer with its receipt, or an LLMError.
+A call is routed to a plan, and pursued over its models within one deadline. Invariants: nothing is sent that is not on
+the books before, and what comes out is a whole, checked answer with its receipt, or an LLMError.
 """
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from typing import TypeVar
 
 from app import clock
 from app.config import LLMSettings
-from app.errors import LLMAuthRefused, LLMContentRefused, LLMError, LLMTimeout, Remedy
-from app.llm.attempts import UNRECORDED, AttemptRecorder
-from app.llm.call import Call, Completion, Extracted, Parameters, StreamEvent
-from app.llm.client import LLMClient
-from app.llm.extraction import Answer, Extraction, Message, provider_of
-from app.llm.gate import UNLIMITED, Admission, ProviderGate, is_provider_wide
-from app.llm.policy import most_hopeful
+from app.llm.attempts import UNRECORDED, AttemptRecorder, Purpose
+from app.llm.breaker import Breaker
+from app.llm.call import Call, Completion, Extracted, Receipt, StreamEvent
+from app.llm.channel import Channel
+from app.llm.client import FREE, LLMClient, Toll
+from app.llm.doors import Doors
+from app.llm.extraction import Answer, Extraction, Inquiry, Message, provider_of
+from app.llm.gate import UNLIMITED, ProviderGate
+from app.llm.limits import Limits, Turnstiles
+from app.llm.planner import IsBudgeted, Planner, unbudgeted
+from app.llm.pursuit import Pursuit, Try
 from app.llm.receipts import Account
-from app.providers.traffic import Traffic
+from app.llm.requests import Rendered, is_long, label_of, options_of, prepared, render, tokens_of
+from app.llm.reservation import most_usd, tokens_beside, tokens_of_form
+from app.llm.routing import Candidate
+from app.llm.routing_rules import RoutingRules, load_rules
+from app.llm.stub import StubUpstream
+from app.llm.upstreams import Upstreams
+from app.llm.vendor_answer import VendorAnswer
+from app.providers.access import ProviderAccess
+from app.providers.from_settings import providers_of
+from app.providers.provider import Provider
+from app.providers.traffic import BreakerState, Traffic
 
-# With less than this left a call would only cost money.
-_SHORTEST_TRY_SECONDS = 0.05
+T = TypeVar("T")
 
 
 class Gateway:
     """Shared by all callers of a process; to be used from the application's loop."""
 
-    def __init__(self, settings: LLMSettings, client: LLMClient, gate: ProviderGate) -> None:
-        self._settings, self._client, self._gate = settings, client, gate
+    def __init__(
+        self,
+        settings: LLMSettings,
+        upstreams: Upstreams,
+        rules: RoutingRules,
+        *,
+        providers: Callable[[], Mapping[str, Provider]],
+        is_down: Callable[[str], bool] = lambda _provider: False,
+        is_budgeted: IsBudgeted = unbudgeted,
+    ) -> None:
+        self._settings, self._upstreams, self._rules = settings, upstreams, rules
+        self._planner = Planner(settings, rules, upstreams, providers, is_down, is_budgeted)
+        self.gate = ProviderGate(clock.local_seconds)
+        self.breaker = Breaker(clock.local_seconds, faults_to_open=settings.circuit_faults)
+        self.turnstiles = Turnstiles(clock.local_seconds)
+        self._doors = Doors(self.gate, self.breaker)
 
     async def start(self) -> None:
         """Get the vendors' code ready, off the loop. Safe to repeat; a call does it where nobody did."""
-        await self._client.start()
+        await self._upstreams.start()
 
     async def close(self) -> None:
         """Drop what is under way. Safe to repeat."""
-        await self._client.close()
+        await self._upstreams.close()
 
     async def extract(
         self, call: Call, form: type[Answer], recorder: AttemptRecorder = UNRECORDED
@@ -44,119 +75,179 @@ class Gateway:
         Raises an LLMError, or what the recorder raised, LeaseLost above all. A cancellation drops the upstream call
         and settles its attempt first.
         """
-        account = Account(recorder)
-        deadline = clock.local_seconds() + call.deadline_seconds
-        faults: list[LLMError] = []
-        at_fault: set[str] = set()
-        models = self._models(call)
-        for place, model in enumerate(models):
-            provider = provider_of(model)
-            if provider in at_fault and self._gate.allowance(provider) == 0:
-                continue  # this call closed it itself: it is to be told why, not to wait for it
-            left = deadline - clock.local_seconds()
-            if left < _SHORTEST_TRY_SECONDS:
-                faults.append(LLMTimeout())
-                break
-            account.reason = "first choice" if place == 0 else f"after {faults[-1].code}"
-            request = self._request(call, form, model, left / self._open_models(models[place:]))
-            outcome = await self._ask(request, account)
-            if not isinstance(outcome, LLMError):
-                label = None if isinstance(call.prompt, tuple) else call.prompt.label
-                return Extracted(outcome, account.receipt(provider=provider, model=model, prompt=label))
-            faults.append(outcome)
-            at_fault.add(provider)
-        raise most_hopeful(faults)
+        call = prepared(call)
+
+        async def send(attempt: Try, rendered: Rendered, account: Account) -> Answer:
+            request = self._extraction(call, form, attempt, rendered)
+            toll = self._toll(attempt.candidate.provider, rendered.messages, request.max_tokens)
+            read = tokens_of(rendered.messages) + tokens_of_form(form)
+            account.may_cost(most_usd(attempt.candidate, input_tokens=read, output_tokens=request.max_tokens))
+            return await self._upstreams.extract(attempt.candidate.provider, request, account, toll)
+
+        content, receipt = await self._pursue(call, recorder, send)
+        return Extracted(content, receipt)
 
     async def complete(self, call: Call, recorder: AttemptRecorder = UNRECORDED) -> Completion:
         """A whole answer in free form, or tool calls. Raises as `extract` does."""
-        raise NotImplementedError
+        call = prepared(call)
 
-    def stream(self, call: Call, recorder: AttemptRecorder = UNRECORDED) -> AsyncIterator[StreamEvent]:
+        async def send(attempt: Try, rendered: Rendered, account: Account) -> VendorAnswer:
+            inquiry = self._inquiry(call, attempt, rendered, seconds=attempt.share_seconds)
+            account.may_cost(self._inquiry_most_usd(attempt.candidate, inquiry))
+            return await self._upstreams.complete(inquiry, account, self._inquiry_toll(inquiry))
+
+        return _completion(*await self._pursue(call, recorder, send))
+
+    async def stream(self, call: Call, recorder: AttemptRecorder = UNRECORDED) -> AsyncGenerator[StreamEvent]:
         """The answer as it comes; the last event is Finished. Raises as `extract` does, then nothing was finished.
 
         After Restarted everything before it is void. Leaving the iteration (`aclose`) drops the upstream call.
         """
-        raise NotImplementedError
+        call, channel = prepared(call), Channel()
+
+        async def send(attempt: Try, rendered: Rendered, account: Account) -> VendorAnswer:
+            inquiry = self._inquiry(call, attempt, rendered, seconds=attempt.left_seconds)
+            account.may_cost(self._inquiry_most_usd(attempt.candidate, inquiry))
+            emit = channel.begin(attempt)
+            return await self._upstreams.stream(inquiry, emit, account, self._inquiry_toll(inquiry))
+
+        async def run() -> Completion:
+            return _completion(*await self._pursue(call, recorder, send, is_stream=True))
+
+        async for event in channel.events_of(run()):
+            yield event
 
     def first_call(self, task: str) -> tuple[str, str] | None:
-        """The provider and model that a call of this task will ask first; None when it depends on the call."""
-        model = self._task_models(task)[0]
-        provider = provider_of(model)
-        return (provider, model) if self._gate.allowance(provider) == UNLIMITED else None
+        """The provider and model that a plain call of this task will ask first; None when it depends on the call."""
+        model = self._planner.usual_first(task)
+        if model is None or self._doors.allowance(model) != UNLIMITED:
+            return None
+        return provider_of(model), model
 
     def allowance(self, task: str) -> int:
-        """How many calls of this task may be made now; 0 while every provider of its plan is closed."""
-        return max(self._gate.allowance(provider_of(model)) for model in self._task_models(task))
+        """How many calls of this task may be made now; 0 while every model of its plan is closed."""
+        return max(self._doors.allowance(model) for model in self._planner.usual(task))
 
     def seconds_until_open(self, task: str) -> float:
         """How long an allowance of 0 lasts at least; 0 when it lasts until a probe under way has ended."""
-        return min(self._gate.seconds_until_open(provider_of(model)) for model in self._task_models(task))
+        return min(self._doors.seconds_until_open(model) for model in self._planner.usual(task))
 
     def traffic_of(self, provider: str) -> Traffic:
-        """For the provider's status."""
-        return self._gate.traffic_of(provider)
-
-    def _models(self, call: Call) -> list[str]:
-        return list(call.models) or self._task_models(call.task)
-
-    def _task_models(self, _task: str) -> list[str]:
-        return self._settings.models
-
-    def _open_models(self, models: list[str]) -> int:
-        """Among how many the rest of the time is shared; a closed one takes none of it."""
-        return max(1, sum(self._gate.allowance(provider_of(model)) > 0 for model in models))
-
-    def _request(self, call: Call, form: type[Answer], model: str, timeout_seconds: float) -> Extraction[Answer]:
-        settings, wished = self._settings, call.parameters
-        return Extraction(
-            model=model,
-            response_model=form,
-            messages=_messages(call, provider_of(model)),
-            timeout_seconds=timeout_seconds,
-            temperature=_or(wished, "temperature", settings.temperature),
-            max_tokens=int(_or(wished, "max_tokens", settings.max_tokens)),
-            max_reasks=settings.max_retries,
+        """For the provider's status, as this process sees it."""
+        circuits = [status for status in self.breaker.status() if provider_of(status.model) == provider]
+        waiting, in_flight = self.turnstiles.load_of(provider)
+        return replace(
+            self.gate.traffic_of(provider),
+            breakers=[BreakerState(status.model, status.state, status.seconds_until_probe) for status in circuits],
+            in_flight=in_flight,
+            waiting=waiting,
         )
 
-    async def _ask(self, request: Extraction[Answer], account: Account) -> Answer | LLMError:
-        """The answer, or a fault that another model may not have. Raises what none of them can mend."""
-        provider = provider_of(request.model)
-        admission = self._gate.admit(provider)
-        if admission is None:
-            return self._gate.fault_of(provider) or LLMTimeout()
-        try:
-            answer = await self._client.extract(request, account)
-        except LLMError as fault:
-            self._report(admission, fault)
-            if isinstance(fault, LLMContentRefused):
-                raise
-            return fault
-        else:
-            self._gate.report_success(admission)
-            return answer
-        finally:
-            self._gate.release(admission)  # also of a cancelled call; without effect where a verdict was reported
+    async def _pursue(
+        self,
+        call: Call,
+        recorder: AttemptRecorder,
+        send: Callable[[Try, Rendered, Account], Awaitable[T]],
+        *,
+        is_stream: bool = False,
+    ) -> tuple[T, Receipt]:
+        deadline = clock.local_seconds() + call.deadline_seconds
+        plan = await self._planner.plan(call)
+        account = Account(recorder, _purpose(call, is_stream=is_stream))
+        coverage = 1.0
 
-    def _report(self, admission: Admission, fault: LLMError) -> None:
-        """Tell the gate. The call that found a key refused, first or by probing, fails and says so; others wait."""
-        has_closed = self._gate.report_fault(admission, fault)
-        if is_provider_wide(fault):
-            fault.remedy = Remedy.FAIL if has_closed and isinstance(fault, LLMAuthRefused) else Remedy.WAIT
-            fault.closed_gate = has_closed
-            fault.retry_after_seconds = self._gate.seconds_until_open(admission.provider)
+        async def send_rendered(attempt: Try) -> T:
+            nonlocal coverage
+            rendered = await _rendered(call, attempt.candidate)
+            coverage = rendered.coverage
+            account.because(attempt.reason)
+            return await send(attempt, rendered, account)
+
+        pursuit = Pursuit(plan, self._doors, send_rendered, deadline, call.is_queued)
+        candidate, answer = await pursuit.run()
+        label = label_of(call)
+        return answer, account.receipt(
+            provider=candidate.provider.name, model=candidate.name, prompt=label, coverage=coverage
+        )
+
+    def _extraction(self, call: Call, form: type[Answer], attempt: Try, rendered: Rendered) -> Extraction[Answer]:
+        settings, wished, reasks = self._settings, call.parameters, self._rules.tasks[call.task].reasks
+        return Extraction(
+            model=attempt.candidate.name,
+            response_model=form,
+            messages=rendered.messages,
+            timeout_seconds=attempt.share_seconds,
+            temperature=settings.temperature if wished.temperature is None else wished.temperature,
+            max_tokens=wished.max_tokens or settings.max_tokens,
+            max_reasks=settings.max_retries if reasks is None else reasks,
+            provider=attempt.candidate.provider,
+        )
+
+    def _inquiry(self, call: Call, attempt: Try, rendered: Rendered, *, seconds: float) -> Inquiry:
+        rules = self._rules.tasks[call.task]
+        return Inquiry(
+            attempt.candidate.name,
+            attempt.candidate.provider,
+            rendered.messages,
+            seconds,
+            options_of(call.parameters),
+            first_token_seconds=rules.first_token_seconds,
+            stall_seconds=rules.stall_seconds,
+        )
+
+    def _inquiry_most_usd(self, candidate: Candidate, inquiry: Inquiry) -> Decimal | None:
+        """Where the caller set no bound the model's own holds."""
+        options = inquiry.options
+        bound = options.get("max_tokens") or candidate.facts.max_output_tokens or self._settings.max_tokens
+        read = tokens_of(inquiry.messages) + tokens_beside(options.get("tools"), options.get("response_format"))
+        return most_usd(candidate, input_tokens=read, output_tokens=bound)
+
+    def _inquiry_toll(self, inquiry: Inquiry) -> Toll:
+        most = int(inquiry.options.get("max_tokens") or self._settings.max_tokens)
+        return self._toll(inquiry.provider, inquiry.messages, most)
+
+    def _toll(self, provider: Provider, messages: tuple[Message, ...], output_tokens: int) -> Toll:
+        limits = Limits(provider.requests_per_minute, provider.tokens_per_minute, provider.max_concurrency)
+        if limits == Limits():
+            return FREE
+        tokens = tokens_of(messages) + output_tokens if limits.tokens_per_minute else 0
+        return Toll(self.turnstiles.of(provider.name, limits), tokens)
 
 
-def build_gateway(settings: LLMSettings) -> Gateway:
-    """A new one for these settings; nothing is imported or opened before its first use."""
-    return Gateway(settings, LLMClient(settings), ProviderGate(clock.local_seconds))
+def build_gateway(
+    settings: LLMSettings, access: ProviderAccess | None = None, is_budgeted: IsBudgeted = unbudgeted
+) -> Gateway:
+    """A new one; nothing is imported or opened before its first use. Raises StartRefused.
+
+    Without access to the providers of a process it knows those of the settings only, and none is ever down.
+    """
+    upstreams = Upstreams(LLMClient(settings), StubUpstream(settings.stub_delay_seconds))
+    rules = load_rules(settings.routing_file)
+    if access is None:
+        own = providers_of(settings)
+        return Gateway(settings, upstreams, rules, providers=lambda: own)
+    return Gateway(
+        settings,
+        upstreams,
+        rules,
+        providers=access.registry.snapshot,
+        is_down=access.monitor.is_down,
+        is_budgeted=is_budgeted,
+    )
 
 
-def _messages(call: Call, variant: str) -> tuple[Message, ...]:
+async def _rendered(call: Call, candidate: Candidate) -> Rendered:
+    """What is long is cut in a thread: the tokens of a book take a while to count."""
+    return await asyncio.to_thread(render, call, candidate) if is_long(call) else render(call, candidate)
+
+
+def _purpose(call: Call, *, is_stream: bool) -> Purpose:
+    key = call.spender.api_key_id
     if isinstance(call.prompt, tuple):
-        return call.prompt
-    return call.prompt.render(variant, call.variables, call.document)
+        return Purpose(call.task, api_key_id=key, is_stream=is_stream)
+    prompt = call.prompt
+    return Purpose(call.task, prompt_id=prompt.id, prompt_version=prompt.version, api_key_id=key, is_stream=is_stream)
 
 
-def _or(wished: Parameters, name: str, default: float) -> float:
-    value: float | None = getattr(wished, name)
-    return default if value is None else value
+def _completion(answer: VendorAnswer, receipt: Receipt) -> Completion:
+    return Completion(answer.content, answer.tool_calls, answer.finish_reason, receipt)

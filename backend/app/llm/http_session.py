@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.llm.starts import request_has_left
+from app.llm.starts import headers_are_sent, request_has_left
 from app.providers.outbound import ConnectionGuard, RedirectRefused, refuse_redirect
 
 # A model that answers with more than this does not answer us. An answer sent in chunks does not say its
@@ -34,6 +34,7 @@ def http_session(guard: ConnectionGuard) -> Any:  # noqa: ANN401 - aiohttp.Clien
 
     trace = aiohttp.TraceConfig()
     trace.on_request_start.append(request_has_left)
+    trace.on_request_headers_sent.append(headers_are_sent)
     return aiohttp.ClientSession(
         connector=guard.connector(limit=0, keepalive_timeout=120, ttl_dns_cache=300),
         cookie_jar=aiohttp.DummyCookieJar(),

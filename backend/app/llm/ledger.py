@@ -58,7 +58,7 @@ def book(session: Session, openings: Sequence[tuple[Account, Attempt]]) -> Booke
     if not any(row.is_counting for row in rows):
         return Booked(opened)
     wanted = [
-        Reservation(attempt.id, _spender(account, attempt, now), attempt.reserved_usd)
+        Reservation(attempt.id, _spender(account, attempt, now), attempt.purpose.most_usd)
         for account, attempt in openings
         if attempt.id in opened
     ]
@@ -85,8 +85,8 @@ def _insert(session: Session, openings: Sequence[tuple[Account, Attempt]], now: 
     return found
 
 
-def _spender(account: Account, _attempt: Attempt, booked_at: datetime) -> Spender:
-    return Spender(account.user_id, None, booked_at)
+def _spender(account: Account, attempt: Attempt, booked_at: datetime) -> Spender:
+    return Spender(account.user_id, attempt.purpose.api_key_id, booked_at)
 
 
 def _row(account: Account, attempt: Attempt) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def _row(account: Account, attempt: Attempt) -> dict[str, Any]:
         "claim_seq": account.claim_seq,
         "provider": attempt.provider,
         "model": attempt.model,
-        "reserved_usd": to_pico(attempt.reserved_usd),
+        "reserved_usd": to_pico(attempt.purpose.most_usd),
     }
 
 
@@ -236,7 +236,7 @@ def _settlement(session: Session, attempt: Attempt) -> tuple[Any, ...]:
         to_pico(usage.input_price_usd),
         to_pico(usage.output_price_usd),
         to_pico(usage.cost_usd),
-        to_pico(attempt.reserved_usd),
+        to_pico(attempt.purpose.most_usd),
         attempt.id,
     )
 

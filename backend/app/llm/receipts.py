@@ -1,24 +1,30 @@
 """Keeps account of one call while it is made: a recorder that passes everything on and remembers it."""
 
+from dataclasses import replace
 from decimal import Decimal
 
-from app.llm.attempts import Attempt, AttemptRecorder, Usage
+from app.llm.attempts import Attempt, AttemptRecorder, Purpose, Usage
 from app.llm.call import AttemptNote, Receipt
 
 
 class Account:
-    """The recorder of one call over all models it asks; the next opening is for the reason named last."""
+    """The recorder of one call over all models it asks. `because` names the reason of the openings that follow."""
 
-    def __init__(self, recorder: AttemptRecorder) -> None:
+    def __init__(self, recorder: AttemptRecorder, purpose: Purpose) -> None:
         self._recorder = recorder
-        self._reasons: dict[str, str] = {}
+        self._purpose = purpose
         self._opened: list[Attempt] = []
-        self.reason = ""
 
-    async def open(self, *, provider: str, model: str) -> Attempt:
-        attempt = await self._recorder.open(provider=provider, model=model)
+    def because(self, reason: str) -> None:
+        self._purpose = replace(self._purpose, reason=reason)
+
+    def may_cost(self, most_usd: Decimal | None) -> None:
+        """Each of the openings that follow, at most."""
+        self._purpose = replace(self._purpose, most_usd=most_usd)
+
+    async def open(self, *, provider: str, model: str, purpose: Purpose | None = None) -> Attempt:
+        attempt = await self._recorder.open(provider=provider, model=model, purpose=purpose or self._purpose)
         self._opened.append(attempt)
-        self._reasons[attempt.id] = self.reason
         return attempt
 
     def close(self, attempt: Attempt) -> None:
@@ -26,15 +32,16 @@ class Account:
 
     def receipt(self, *, provider: str, model: str, prompt: str | None, coverage: float = 1.0) -> Receipt:
         """After the answer: the last attempt is the one that gave it."""
-        notes = tuple(self._note(attempt) for attempt in self._opened)
+        notes = tuple(_note(attempt) for attempt in self._opened)
         usage = notes[-1].usage if notes else Usage()
         return Receipt(model, provider, usage, self._cost(), notes, prompt=prompt, coverage=coverage)
-
-    def _note(self, attempt: Attempt) -> AttemptNote:
-        reason = self._reasons[attempt.id]
-        return AttemptNote(attempt.provider, attempt.model, reason, attempt.outcome, attempt.error_code, attempt.usage)
 
     def _cost(self) -> Decimal | None:
         costs = [attempt.usage.cost_usd for attempt in self._opened]
         known = [cost for cost in costs if cost is not None]
         return sum(known, Decimal(0)) if len(known) == len(costs) else None
+
+
+def _note(attempt: Attempt) -> AttemptNote:
+    reason = attempt.purpose.reason or ""
+    return AttemptNote(attempt.provider, attempt.model, reason, attempt.outcome, attempt.error_code, attempt.usage)

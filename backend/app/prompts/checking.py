@@ -71,7 +71,7 @@ def _problems_of_text(body: PromptBody, path: Path, text: str, known: Mapping[st
         yield Problem(path, fault.message, fault.line)
 
 
-def problems_of_replacement(template: Template, replaced: PromptBody) -> list[Problem]:
+def problems_of_replacement(template: PromptBody, replaced: PromptBody) -> list[Problem]:
     """What would break the callers of the template that this one takes the place of: they give the same values."""
     found = []
     for name, variable in replaced.variables.items():

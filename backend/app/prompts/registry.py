@@ -1,31 +1,64 @@
-"""The prompts of this process, in memory: which version of each is in use, and every older one by its number."""
+"""The prompts of this process, in memory: which version of each is in use, and every older one by its number.
 
-from collections.abc import Mapping
+Whoever asks waits for nothing. The files are taken into the database at start; after that the database says what is in
+use, news of a change brings it here, at once in this process and within seconds in others, and a slow poll finds what
+no news told. A version that its callers could not use, since they give other values by now, is never in use.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.errors import NotFound
+import structlog
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app import clock
+from app.announcements import News
+from app.database import Database
+from app.errors import NotFound, NotReady, ServiceUnavailable
+from app.prompts.checking import problems_of_replacement
 from app.prompts.files import TemplateSet, load_templates
+from app.prompts.prompt_model import PromptRow, PromptVersionRow
 from app.prompts.prompt_version import PromptVersion, messages_used
+from app.prompts.template import Case, PromptBody
+from app.prompts.versions import PROMPTS, files_are_taken_in, take_in_files
+
+log = structlog.get_logger()
+# On SQLite every commit beside us may be the change: under load one look in this time, not one a commit.
+_SHORTEST_GAP_SECONDS = 2.0
+_POLL_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt and all its versions by number. `current`: the one in use."""
+    """A prompt, its cases and all its versions by number. `current`: the one in use."""
 
     id: str
     current: int
     versions: Mapping[int, PromptVersion] = field(repr=False)
+    cases: tuple[Case, ...] = field(repr=False)
 
 
 class PromptRegistry:
-    """Finds a prompt by its id; asked before every call, so it never waits."""
+    """Finds a prompt by its id; asked before every call."""
 
-    def __init__(self, prompts: Mapping[str, Prompt]) -> None:
-        self._prompts = prompts
+    def __init__(self, loaded: TemplateSet, environment: str) -> None:
+        self.loaded = loaded
+        self.environment = environment
+        self._prompts = _as_in_files(loaded, environment)
+        self._revisions: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._prompts)
+
+    def prompts(self) -> list[Prompt]:
+        """All of them, by id."""
+        return [self._prompts[id_] for id_ in sorted(self._prompts)]
 
     def get(self, prompt_id: str, version: int | None = None) -> PromptVersion:
         """The version in use, or this one. Raises NotFound."""
@@ -35,17 +68,118 @@ class PromptRegistry:
             raise NotFound("There is no prompt with this id." if prompt is None else "The prompt has no such version.")
         return found
 
+    async def refresh(self, database: Database) -> None:
+        """The prompts as the database has them now. Only those are read that have changed."""
+        revisions = await database.read(_revisions)
+        changed = [id_ for id_, revision in revisions.items() if revision > self._revisions.get(id_, -1)]
+        if not changed:
+            return
+        for row, versions in await database.read(lambda session: _rows_of(session, changed)):
+            # An older reading that comes late must not take the place of a newer one.
+            if row.revision > self._revisions.get(row.id, -1):
+                self._revisions[row.id] = row.revision
+                self._take(row, versions)
 
-def as_in_files(environment: str, extra: Path | None = None) -> PromptRegistry:
-    """The prompts as the files have them, without a database. Raises StartRefused."""
-    return PromptRegistry(prompts_of(load_templates(extra), environment))
+    def _take(self, row: PromptRow, rows: Sequence[PromptVersionRow]) -> None:
+        versions = {found.version: found for stored in rows if (found := self._read(row, stored)) is not None}
+        current = self._usable(row, versions)
+        if row.deleted_at is not None:
+            self._prompts.pop(row.id, None)
+        elif current is not None:
+            self._prompts[row.id] = Prompt(row.id, current, versions, self._cases(row))
+
+    def _read(self, row: PromptRow, stored: PromptVersionRow) -> PromptVersion | None:
+        """None for one that another release wrote in a form that this one does not know."""
+        try:
+            body = PromptBody.model_validate(stored.content["body"])
+        except ValidationError:
+            log.warning("prompt.unreadable", prompt=row.id, version=stored.version)
+            return None
+        messages = stored.content["messages"]
+        return PromptVersion(row.id, stored.version, row.category, body, messages, self.environment)
+
+    def _cases(self, row: PromptRow) -> tuple[Case, ...]:
+        try:
+            return tuple(Case.model_validate(case) for case in row.cases)
+        except ValidationError:
+            log.warning("prompt.cases_unreadable", prompt=row.id)
+            return ()
+
+    def _usable(self, row: PromptRow, versions: Mapping[int, PromptVersion]) -> int | None:
+        """The number of the version in use; the files' where the chosen one cannot be."""
+        chosen = versions.get(row.current_version)
+        template = self.loaded.templates.get(row.id)
+        if chosen is not None and (template is None or not problems_of_replacement(chosen.body, template)):
+            return chosen.version
+        log.warning("prompt.not_usable", prompt=row.id, version=row.current_version, instead=row.shipped_version)
+        return row.shipped_version if row.shipped_version in versions else None
 
 
-def prompts_of(loaded: TemplateSet, environment: str) -> dict[str, Prompt]:
-    """As the files have them, each in its first version."""
+def _as_in_files(loaded: TemplateSet, environment: str) -> dict[str, Prompt]:
+    """Each in its first version."""
     prompts = {}
     for id_, template in loaded.templates.items():
         body = template.body
         version = PromptVersion(id_, 1, template.category, body, messages_used(body, loaded.messages), environment)
-        prompts[id_] = Prompt(id_, 1, {1: version})
+        prompts[id_] = Prompt(id_, 1, {1: version}, template.cases)
     return prompts
+
+
+def as_in_files(environment: str, extra: Path | None = None) -> PromptRegistry:
+    """The prompts as the files have them, without a database. Raises StartRefused."""
+    return PromptRegistry(load_templates(extra), environment)
+
+
+@asynccontextmanager
+async def following(database: Database, registry: PromptRegistry) -> AsyncIterator[None]:
+    """Takes the files into the database, which is migrated, and keeps the registry as it is there.
+
+    Raises NotReady while it is away: the versions would have no numbers.
+    """
+    try:
+        if not await database.read(lambda session: files_are_taken_in(session, registry.loaded)):
+            await database.write(lambda session: take_in_files(session, registry.loaded))
+        await registry.refresh(database)
+    except ServiceUnavailable as error:
+        raise NotReady("the prompts cannot be written into the database: see whether it is well") from error
+    news = asyncio.Event()
+
+    def hear(told: News) -> None:
+        if told.anything or PROMPTS in told.configured:
+            news.set()
+
+    unsubscribe = database.noticeboard.subscribe(hear)
+    task = asyncio.create_task(_follow(database, registry, news))
+    try:
+        yield
+    finally:
+        unsubscribe()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _follow(database: Database, registry: PromptRegistry, news: asyncio.Event) -> None:
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_POLL_SECONDS):
+                await news.wait()
+        news.clear()
+        try:
+            await registry.refresh(database)
+        except ServiceUnavailable as error:
+            log.warning("prompts.not_refreshed", exc_info=error)
+            news.set()
+        await clock.sleep(_SHORTEST_GAP_SECONDS)
+
+
+def _revisions(session: Session) -> dict[str, int]:
+    return {row.id: row.revision for row in session.execute(select(PromptRow.id, PromptRow.revision))}
+
+
+def _rows_of(session: Session, ids: Sequence[str]) -> list[tuple[PromptRow, list[PromptVersionRow]]]:
+    rows = session.scalars(select(PromptRow).where(PromptRow.id.in_(ids))).all()
+    versions: dict[str, list[PromptVersionRow]] = {row.id: [] for row in rows}
+    stored = select(PromptVersionRow).where(PromptVersionRow.prompt_id.in_(versions)).order_by(PromptVersionRow.version)
+    for version in session.scalars(stored):
+        versions[version.prompt_id].append(version)
+    return [(row, versions[row.id]) for row in rows]

@@ -6,7 +6,8 @@ call is in `PromptBody`, and nothing else is: two templates with equal bodies ar
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, Strict, StrictInt, StringConstraints, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, Strict, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from app.prompts.variables import Variable
 from app.web import Text, WireModel
@@ -20,6 +21,16 @@ Name = Annotated[str, StringConstraints(pattern=NAME)]
 PartText = Annotated[Text, StringConstraints(max_length=PART_MAX_CHARS)]
 Variant = Literal["openai", "anthropic", "local"]
 DocumentRule = Literal["required", "optional", "none"]
+
+
+def _no_text(value: object) -> object:
+    if isinstance(value, str | bool):
+        raise PydanticCustomError("int_type", "Input should be a valid integer")
+    return value
+
+
+# 2.0 is a whole number in JSON; "2" is none.
+WholeNumber = Annotated[int, BeforeValidator(_no_text, json_schema_input_type=int)]
 
 
 class Form(WireModel):
@@ -56,7 +67,7 @@ class ModelHints(Form):
 
     task: Name | None = None
     complexity: Literal["simple", "standard", "hard"] | None = None
-    max_output_tokens: Annotated[StrictInt, Field(ge=1, le=200_000)] | None = None
+    max_output_tokens: Annotated[WholeNumber, Field(ge=1, le=200_000)] | None = None
     temperature: Annotated[float, Strict(), Field(ge=0, le=2)] | None = None
 
 
@@ -87,7 +98,7 @@ class AnswerExpectation(Form):
     contains: tuple[PartText, ...] = ()
     absent: tuple[PartText, ...] = ()
     json_keys: tuple[Text, ...] = ()
-    max_chars: Annotated[StrictInt, Field(ge=1)] | None = None
+    max_chars: Annotated[WholeNumber, Field(ge=1)] | None = None
 
 
 class Expectation(Form):

@@ -6,6 +6,7 @@ from pydantic import SecretStr
 
 from app.config import LLMSettings, Settings
 from app.providers.addresses import AddressPolicy, host_key, literal_address
+from app.providers.mock import MockFixtures
 from app.providers.provider import HealthCheck, KeyState, Provider, ProviderKind, ProviderSource
 from app.providers.secret_keys import FileKeys, KeyRing, SettingsKeys
 
@@ -16,7 +17,7 @@ _KINDS = {"openai": ProviderKind.OPENAI, "anthropic": ProviderKind.ANTHROPIC}
 
 
 def providers_of(settings: LLMSettings) -> dict[str, Provider]:
-    """By name. With the stub alone no vendor is among them, so nothing is ever asked."""
+    """By name. With the stub alone no vendor is among them, so nothing is ever asked. Raises StartRefused."""
     found = {STUB: Provider(STUB, ProviderKind.STUB, is_local=True, source=ProviderSource.SETTINGS)}
     if settings.mock_fixtures is not None:
         found[MOCK] = Provider(
@@ -24,7 +25,7 @@ def providers_of(settings: LLMSettings) -> dict[str, Provider]:
             ProviderKind.MOCK,
             is_local=True,
             source=ProviderSource.SETTINGS,
-            fixtures=settings.mock_fixtures,
+            fixtures=MockFixtures.load(settings.mock_fixtures),
         )
     if settings.provider == "litellm":
         in_plan = dict.fromkeys(_name_of(model) for model in settings.models)

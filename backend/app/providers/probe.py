@@ -35,8 +35,10 @@ class HttpProbe:
     async def ask(self, provider: Provider) -> Sign:
         began = local_seconds()
         try:
+            session = await self._session()
+            began = local_seconds()  # the library's import is no latency of theirs
             async with asyncio.timeout(_LOOK_SECONDS):
-                status = await self._status(provider)
+                status = await _status(session, provider)
         except TimeoutError:
             return Sign(False, local_seconds() - began, "timeout")
         except Exception as error:  # noqa: BLE001 - a peer can break a connection in any way; each is a failed look
@@ -49,19 +51,22 @@ class HttpProbe:
             session = await self._making
             await session.close()
 
-    async def _status(self, provider: Provider) -> int:
+    async def _session(self) -> Any:  # noqa: ANN401 - aiohttp.ClientSession
         if self._making is None:
             self._making = asyncio.create_task(self._make_session())
-        session = await asyncio.shield(self._making)
-        # Redirects are an answer, not a way on: the key in the headers is for this address alone.
-        async with session.get(list_address(provider), headers=headers_of(provider), allow_redirects=False) as answer:
-            return int(answer.status)
+        return await asyncio.shield(self._making)
 
     async def _make_session(self) -> Any:  # noqa: ANN401 - aiohttp.ClientSession
         aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
         return aiohttp.ClientSession(
             connector=self._guard.connector(force_close=True), cookie_jar=aiohttp.DummyCookieJar()
         )
+
+
+async def _status(session: Any, provider: Provider) -> int:  # noqa: ANN401 - aiohttp.ClientSession
+    # Redirects are an answer, not a way on: the key in the headers is for this address alone.
+    async with session.get(list_address(provider), headers=headers_of(provider), allow_redirects=False) as answer:
+        return int(answer.status)
 
 
 def list_address(provider: Provider) -> str:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
+
+from app.providers.mock import MockFixtures
 
 _OPENAI, _ANTHROPIC = "https://api.openai.com/v1", "https://api.anthropic.com"
 _PORTS = {"http": 80, "https": 443}
@@ -69,6 +70,7 @@ class Provider:
     """Where calls for `name/model` go. Equal values may share a connection; a limit of null is none.
 
     `is_local`: a text sent there stays on machines of the operator's own. `key_state` UNREADABLE: it cannot be asked.
+    `fixtures` are the mock's answers.
     """
 
     name: str
@@ -85,7 +87,7 @@ class Provider:
     health_check: HealthCheck = HealthCheck.MODELS
     source: ProviderSource = ProviderSource.DATABASE
     id: str | None = None
-    fixtures: Path | None = None
+    fixtures: MockFixtures | None = field(default=None, repr=False)
 
     @property
     def address(self) -> str | None:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import SecretStr
 
 from app.accounts.roles import Role, requires
-from app.database import Database, new_id
+from app.database import new_id
 from app.errors import InvalidInput, NotFound, ServiceUnavailable, StartRefused
 from app.providers import presentation, service
 from app.providers.access import ProviderAccess
@@ -103,18 +103,16 @@ async def delete_provider(provider_id: Id, database: DatabaseOf, access: AccessO
 @router.get("/{provider_id}/status", responses=declared_errors(404))
 async def get_provider_status(provider_id: Id, database: DatabaseOf, access: AccessOf) -> ProviderStatusOut:
     """How it does, seen from this process; by id, or by name for those of the settings."""
-    name = await _name_of(provider_id, database, access)
-    found = access.registry.snapshot().get(name)
+    found = access.registry.snapshot().get(provider_id)
+    if found is None:
+        name = (await database.read(partial(service.find_provider, provider_id=provider_id))).name
+        # Another process may have made it a moment ago.
+        await access.registry.refresh()
+        found = access.registry.snapshot().get(name)
     if found is None:
         raise NotFound("There is no provider with this id.")
-    traffic = access.traffic.traffic_of(name) if access.traffic else None
-    return presentation.status_out(found, access.monitor.health_of(name), traffic)
-
-
-async def _name_of(provider_id: str, database: Database, access: ProviderAccess) -> str:
-    if provider_id in access.registry.snapshot():
-        return provider_id
-    return (await database.read(partial(service.find_provider, provider_id=provider_id))).name
+    traffic = access.traffic.traffic_of(found.name) if access.traffic else None
+    return presentation.status_out(found, access.monitor.health_of(found.name), traffic)
 
 
 async def _check(form: ProviderForm, access: ProviderAccess) -> None:

@@ -48,7 +48,8 @@ Key = Annotated[
 class ModelForm(WireModel):
     """What is known better here than in the price list; null: ask there."""
 
-    name: Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
+    # The length apart: as a repetition in the pattern it takes the server 16 ms to compile, five times at each start.
+    name: Annotated[str, Field(pattern=r"^[!-~]+$", min_length=1, max_length=200)]
     context_window: Count | None = None
     max_output_tokens: Count | None = None
     input_price_usd: Price | None = None

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from cryptography.fernet import Fernet
-
 from app.config import is_secret_key
 from app.errors import StartRefused
 
@@ -113,4 +111,6 @@ class FileKeys:
 
 
 def new_key() -> str:
-    return Fernet.generate_key().decode()
+    from app.providers import fernet  # noqa: PLC0415 - see there
+
+    return fernet.make_key()

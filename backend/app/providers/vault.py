@@ -4,8 +4,9 @@ Whoever can write to the database but not read our keys could else move a sealed
 own and have it sent there. No error and no repr here holds a key.
 """
 
+from collections.abc import Sequence
+
 import orjson
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
 from app.providers.secret_keys import KeyRing
@@ -16,16 +17,21 @@ class VaultLocked(Exception):
 
 
 class Vault:
-    """Seals and opens. Every method may read a file: call it off the event loop."""
+    """Seals and opens. Every method may read a file, or import the cipher: call it off the event loop."""
 
     def __init__(self, ring: KeyRing) -> None:
         self._ring = ring
-        self._opener: MultiFernet | None = None
+        self._keys: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        return "Vault()"
 
     def seal(self, secret: SecretStr, *, provider_id: str, origin: str) -> str:
         """The keys are read anew: another process may have put a newer one first."""
+        from app.providers import fernet  # noqa: PLC0415 - see there
+
         content = {"provider": provider_id, "origin": origin, "secret": secret.get_secret_value()}
-        return self._read_keys().encrypt(orjson.dumps(content)).decode()
+        return fernet.encrypt(self._read_keys(), orjson.dumps(content))
 
     def open(self, sealed: str, *, provider_id: str, origin: str) -> SecretStr:
         """Raises VaultLocked."""
@@ -40,27 +46,24 @@ class Vault:
 
     def reseal(self, sealed: str) -> str | None:
         """The same under the first key; null when it is so already. Raises VaultLocked."""
-        try:
-            Fernet(self._ring.read()[0]).decrypt(sealed.encode())
-        except InvalidToken:
-            try:
-                return self._read_keys().rotate(sealed.encode()).decode()
-            except InvalidToken:
-                raise VaultLocked from None
-        return None
+        from app.providers import fernet  # noqa: PLC0415 - see there
+
+        keys = self._read_keys()
+        if fernet.decrypt(keys[:1], sealed) is not None:
+            return None
+        return fernet.encrypt(keys, self._decrypt(sealed))
 
     def _decrypt(self, sealed: str) -> bytes:
         """Once more with the keys read anew: they may have been rotated beside us."""
-        if self._opener is not None:
-            try:
-                return self._opener.decrypt(sealed.encode())
-            except InvalidToken:
-                pass
-        try:
-            return self._read_keys().decrypt(sealed.encode())
-        except InvalidToken:
-            raise VaultLocked from None
+        from app.providers import fernet  # noqa: PLC0415 - see there
 
-    def _read_keys(self) -> MultiFernet:
-        self._opener = MultiFernet([Fernet(key) for key in self._ring.read()])
-        return self._opener
+        content = fernet.decrypt(self._keys, sealed) if self._keys else None
+        if content is None:
+            content = fernet.decrypt(self._read_keys(), sealed)
+        if content is None:
+            raise VaultLocked
+        return content
+
+    def _read_keys(self) -> Sequence[str]:
+        self._keys = self._ring.read()
+        return self._keys

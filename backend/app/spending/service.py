@@ -13,7 +13,7 @@ from app.announcements import news_of
 from app.clock import utc_now
 from app.database import from_pico, sqlite_time
 from app.errors import LLMBudgetExceeded
-from app.spending.budget import EACH, Budget, Counter, Period, Scope
+from app.spending.budget import EACH, Budget, Counter, Scope
 from app.spending.budget_model import LLMBudget, LLMSpend
 from app.spending.counters import budget_of
 
@@ -133,7 +133,10 @@ def _sums(session: Session, budget: Budget, now: datetime) -> list[tuple[str, De
 
 def _binds(session: Session, budget: Budget, start: datetime) -> dict[str, Any]:
     on_sqlite = session.get_bind().dialect.name == "sqlite"
-    binds: dict[str, Any] = {"first": _first_id(start - _ID_MARGIN), "start": sqlite_time(start) if on_sqlite else start}
+    binds: dict[str, Any] = {
+        "first": _first_id(start - _ID_MARGIN),
+        "start": sqlite_time(start) if on_sqlite else start,
+    }
     if budget.scope in _COLUMN_OF and budget.subject != EACH:
         binds["subject"] = budget.subject
     return binds

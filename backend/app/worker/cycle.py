@@ -28,11 +28,15 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
-    """The row goes back to the queue, at once or after a delay; `to_tail` behind all that wait."""
+    """The row goes back to the queue, at once or after a delay; `to_tail` behind all that wait.
+
+    `code` is of the error that it waits for.
+    """
 
     delay_seconds: float | None
     attempt_returned: bool
     to_tail: bool = False
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,7 @@ def _end(session: Session, lane: Lane, plan: Plan) -> tuple[list[Ended], list[Wo
                 delay_seconds=ending.outcome.delay_seconds,
                 attempt_returned=ending.outcome.attempt_returned,
                 to_tail=ending.outcome.to_tail,
+                wait_code=ending.outcome.code,
             )
     ledger.settle(session, [attempt for ending in endings for attempt in ending.attempts])
     if ended:

@@ -135,3 +135,12 @@ def test_a_long_run_of_anything_takes_no_long_time(run: str) -> None:
     compress(run * 100_000 + "x", ESTIMATOR.count)
     # Half a second at the most; what is quadratic in them takes minutes.
     assert perf_counter() - begin < 20
+
+
+def test_lines_that_come_to_stand_together_are_told_once() -> None:
+    notice = "A notice that stands on every page"
+    assert compressed(f"{notice}\nsame line\n{notice}\nsame line") == f"{notice}\nsame line ×2"
+
+
+def test_a_text_whose_tokens_would_grow_stays_as_it_is() -> None:
+    assert compress("a  b", lambda text: 10 - len(text)) == Compressed("a  b", 6, 6)

@@ -3,7 +3,7 @@
 from app.config import LLMSettings
 from app.enrichment.schemas import EnrichmentSchema
 from app.errors import LeaseLost
-from app.llm.attempts import Attempt
+from app.llm.attempts import UNSAID, Attempt, Purpose
 from app.llm.extraction import Extraction
 from tests.protocol_server.calls import Call
 from tests.shipped_prompts import messages_for
@@ -22,10 +22,10 @@ class Recorder:
         self.lease_lost = LeaseLost("lost")
         self._lost_at = lost_at
 
-    async def open(self, *, provider: str, model: str) -> Attempt:
+    async def open(self, *, provider: str, model: str, purpose: Purpose = UNSAID) -> Attempt:
         if self._lost_at is not None and len(self.attempts) + 1 >= self._lost_at:
             raise self.lease_lost
-        attempt = Attempt(provider=provider, model=model)
+        attempt = Attempt(provider=provider, model=model, purpose=purpose)
         self.attempts.append(attempt)
         return attempt
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import LeaseLost, LLMApiError, LLMTimeout, LLMUnreachable
-from app.llm.attempts import Attempt
+from app.llm.attempts import UNSAID, Attempt, Purpose
 from tests.llm.conftest import MakeClient
 from tests.llm.recorder import KEY, Recorder, billed, request
 from tests.protocol_server.answers import digest_of
@@ -163,10 +163,10 @@ class _SlowRecorder(Recorder):
         super().__init__()
         self.is_opening, self.may_open = asyncio.Event(), asyncio.Event()
 
-    async def open(self, *, provider: str, model: str) -> Attempt:
+    async def open(self, *, provider: str, model: str, purpose: Purpose = UNSAID) -> Attempt:
         self.is_opening.set()
         await self.may_open.wait()
-        return await super().open(provider=provider, model=model)
+        return await super().open(provider=provider, model=model, purpose=purpose)
 
 
 @pytest.mark.parametrize(("lost_at", "calls"), [(1, 0), (2, 1)])
@@ -243,9 +243,9 @@ def test_making_a_client_imports_no_vendor() -> None:
     script = """
 import sys
 from app.enrichment.providers import build_provider
-from app.prompts.registry import PromptRegistry
+from app.prompts.registry import as_in_files
 from app.config import LLMSettings
-build_provider(LLMSettings(provider="litellm"), PromptRegistry({}))
+build_provider(LLMSettings(provider="litellm"), as_in_files("development"))
 print([name for name in ("litellm", "instructor", "openai", "aiohttp") if name in sys.modules])
 """
     told = subprocess.run([sys.executable, "-c", script], cwd=BACKEND, capture_output=True, check=True, timeout=60)

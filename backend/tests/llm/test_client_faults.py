@@ -57,6 +57,7 @@ TABLE = [
     Row("429_retry_date=30", LLMRateLimited, "LLM_RATE_LIMITED", retry_after=29),
     Row("500", LLMUnreachable, FREE),
     Row("503", LLMUnreachable, FREE),
+    Row("503_retry_after=7", LLMUnreachable, FREE, retry_after=7),
     Row("529", LLMUnreachable, FREE),
     Row("latency=0.1", None),
     Row("slow_headers=0.2", None),

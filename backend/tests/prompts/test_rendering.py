@@ -8,7 +8,7 @@ from app.errors import NotFound, PromptRefused
 from app.prompts.cases import complaints_about_answer, complaints_about_messages
 from app.prompts.files import load_templates
 from app.prompts.prompt_version import PromptVersion, content_of, digest_of
-from app.prompts.registry import PromptRegistry, prompts_of
+from app.prompts.registry import PromptRegistry
 from app.prompts.template import AnswerExpectation, Case, Template
 from app.prompts.variables import Variable
 from tests.shipped_prompts import shipped_prompts
@@ -169,7 +169,7 @@ def test_only_the_messages_that_are_composed_belong_to_a_version() -> None:
 
 
 def test_what_is_not_there_is_not_found() -> None:
-    prompts = PromptRegistry(prompts_of(load_templates(), "development"))
+    prompts = PromptRegistry(load_templates(), "development")
     for prompt_id, number in (("nothing", None), ("query", 2)):
         with pytest.raises(NotFound):
             prompts.get(prompt_id, number)

@@ -9,6 +9,7 @@ from app.main import create_app
 from app.prompts.files import SHIPPED, load_templates
 from app.prompts.registry import as_in_files
 from tests.conftest import make_settings
+from tests.documents import blocks_of, text_of
 
 GOOD = """\
 id: greeting
@@ -48,6 +49,12 @@ def test_what_ships_is_well() -> None:
     ids = {"enrichment", "query", "extraction", "image_prompt"}
     pack = {"character_background", "equipment_suggestions", "spell_recommendations"}
     assert set(load_templates().templates) == ids | pack
+
+
+def test_the_template_of_the_guide_is_well(folder: Path) -> None:
+    [template] = blocks_of(text_of("docs/prompts.md"), "yaml")
+    (folder / "greeting.yaml").write_text(template)
+    assert load_templates(folder).templates["greeting"].cases
 
 
 def test_every_template_that_ships_has_two_cases() -> None:

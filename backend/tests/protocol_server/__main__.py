@@ -41,8 +41,8 @@ def _fault_lines() -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.protocol_server",
-        description="A fake upstream on the loopback address: OpenAI's wire, faults on demand. A note picks "
-        "its own fate with [[fault:500,500,ok]] in its text: one fault for each call, the last stays.",
+        description="A fake upstream on the loopback address: OpenAI's and Anthropic's wire, faults on demand. "
+        "A note picks its own fate with [[fault:500,500,ok]] in its text: one fault for each call, the last stays.",
         epilog=_fault_lines(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

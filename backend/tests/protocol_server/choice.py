@@ -30,28 +30,48 @@ TRANSIENT_MIX: Mapping[str, float] = {
     "latency=1": 1,
     "slow_body=0.5": 1,
 }
+# The same for streams: each ends by itself or is broken off, so that a patient client starts anew.
+STREAM_MIX: Mapping[str, float] = {
+    "500": 2,
+    "503": 1,
+    "429_retry_after=1": 1,
+    "reset": 1,
+    "stream_reset=3": 2,
+    "stream_end=3": 2,
+    "stream_error=3": 2,
+    "stream_malformed=3": 1,
+    "stream_empty": 1,
+    "stream_no_done": 1,
+    "stream_slow_first=0.5": 1,
+    "html": 1,
+    "slow_body=0.5": 1,
+}
 _FRACTION_BYTES = 7
 
 
 @dataclass(slots=True, frozen=True)
 class Mix:
-    """A share `rate` (0 to 1) of the calls gets a fault, drawn by weight; the same seed draws the same."""
+    """A share `rate` (0 to 1) of the calls gets a fault, drawn by weight; the same seed draws the same. Streams
+    have weights of their own.
+    """
 
     rate: float
     seed: int = 0
     weights: Mapping[str, float] = field(default_factory=lambda: TRANSIENT_MIX)
+    stream_weights: Mapping[str, float] = field(default_factory=lambda: STREAM_MIX)
 
     def __post_init__(self) -> None:
-        for expression in self.weights:
+        for expression in (*self.weights, *self.stream_weights):
             parse_expression(expression)
 
-    def draw(self, text_digest: str, nth: int) -> str | None:
+    def draw(self, text_digest: str, nth: int, *, is_stream: bool = False) -> str | None:
         """The fault of the nth call with this text, None for no fault."""
         noise = blake2b(f"{self.seed}|{text_digest}|{nth}".encode(), digest_size=2 * _FRACTION_BYTES).digest()
         if _fraction(noise[:_FRACTION_BYTES]) >= self.rate:
             return None
-        left = _fraction(noise[_FRACTION_BYTES:]) * sum(self.weights.values())
-        for expression, weight in self.weights.items():
+        weights = self.stream_weights if is_stream else self.weights
+        left = _fraction(noise[_FRACTION_BYTES:]) * sum(weights.values())
+        for expression, weight in weights.items():
             left -= weight
             if left < 0:
                 return expression
@@ -105,7 +125,7 @@ class Choice:
     def _mixed(self, ask: Ask) -> str | None:
         if self.mix is None:
             return None
-        return self.mix.draw(digest_of(ask.first_text), self._count(ask.first_text))
+        return self.mix.draw(digest_of(ask.first_text), self._count(ask.first_text), is_stream=ask.stream)
 
     def _count(self, text: str) -> int:
         """How often this text came before; counts this time too."""

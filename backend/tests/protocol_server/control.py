@@ -4,10 +4,9 @@ GET /control/calls (?since=SEQ), GET /control/stats, GET /control/windows (?seco
 in any sliding window), POST /control/reset, POST /control/down ({"fault": "503", "seconds": 2}; `refused` must
 have its seconds, since nobody could call it back), POST /control/up, and POST /control/script with any of
 {"faults": ["500", "ok"], "model": "name", "default": "ok", "latency_seconds": 0.2, "mix": {"rate": 0.3,
-"seed": 1, "weights": {"500": 2}} or null, "answers": [{"answer": "text" or {}, "model": "name" or "marker":
-"name"}], "models": ["name"], "context_tokens": 4096,
-"listing_fault": "401"}. Invariant: a request that is refused changes nothing that stands
-after the offending part.
+"seed": 1, "weights": {"500": 2}, "stream_weights": {"stream_reset": 1}} or null, "answers": [{"answer": "text"
+or {}, "model": "name" or "marker": "name"}], "models": ["name"], "context_tokens": 4096, "listing_fault":
+"401"}. Invariant: a request that is refused changes nothing that stands after the offending part.
 """
 
 from typing import Any, Protocol

@@ -82,6 +82,18 @@ def test_a_seed_gives_the_same_fate_to_a_text_in_any_order(server: ProtocolServe
     assert set(fates[0].values()) == {200, 500}
 
 
+def test_streams_draw_from_weights_of_their_own(asker: Asker) -> None:
+    asker.server.set_mix(Mix(rate=1, weights={"500": 1}, stream_weights={"stream_empty": 1}))
+    asker.post("a")
+    asker.stream("a")
+    assert [call.fault for call in asker.server.calls] == ["500", "stream_empty"]
+
+
+def test_a_mix_with_an_unknown_fault_is_refused() -> None:
+    with pytest.raises(UnknownFaultError):
+        Mix(rate=1, stream_weights={"nonsense": 1})
+
+
 def test_a_text_that_fails_by_the_mix_gets_through_in_the_end() -> None:
     mix = Mix(rate=0.5, seed=1)
     assert any(mix.draw(digest_of("a"), nth) is None for nth in range(20))

@@ -31,7 +31,7 @@ FREE = {
         "hang_headers",
         "html",
     ),
-    *("429", "429_quota", "429_retry_after", "429_retry_date"),
+    *("429", "429_quota", "429_retry_after", "429_retry_date", "503_retry_after"),
 }
 ERRORS = [
     ("400", 400, None),

@@ -106,6 +106,25 @@ def test_a_schema_that_asks_for_nothing_gets_the_hints(schema: dict[str, Any] | 
     assert instance_of(schema, HINTS) == HINTS
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"allOf": [{"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"]}, {"required": ["a"]}]},
+        {"oneOf": [{"type": "null"}, {"type": "string", "format": "date"}]},
+        {"type": "array", "prefixItems": [{"type": "string"}, {"type": "boolean"}], "minItems": 2},
+        {"items": {"enum": ["x"]}, "minItems": 3},
+        {"type": ["null"]},
+    ],
+)
+def test_unions_intersections_and_tuples_are_met(part: dict[str, Any]) -> None:
+    schema = {"properties": {"a": part}, "required": ["a"]}
+    jsonschema.validate(instance_of(schema, {}), schema)
+
+
+def test_a_list_for_an_answer_is_made_too() -> None:
+    assert instance_of({"type": "array", "items": {"type": "integer"}}, {}) == [1]
+
+
 def test_a_pattern_is_met_by_the_schemas_own_example() -> None:
     part = {"type": "string", "pattern": "^[A-Z]{3}$", "examples": ["EUR"]}
     assert instance_of({"properties": {"currency": part}}, {}) == {"currency": "EUR"}

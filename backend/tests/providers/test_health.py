@@ -1,6 +1,7 @@
 """Whether a provider lives: what a look sees on each wire, what it changes, and whom nobody looks at."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ from app.providers.registry import ProviderRegistry
 from app.providers.schemas import HealthState
 from app.providers.secret_keys import SettingsKeys, new_key
 from app.providers.vault import Vault
+from tests.protocol_server.certificates import Authority
 from tests.protocol_server.server import ProtocolServer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -110,10 +112,36 @@ async def test_only_a_fault_of_the_server_is_no_sign_of_life(
     assert (sign.is_alive, sign.error_code, len(asked)) == (is_alive, code, 1)
 
 
-async def test_the_protocol_server_s_list_is_a_sign_of_life() -> None:
+@pytest.mark.parametrize(
+    ("kind", "path", "check"),
+    [
+        (ProviderKind.OPENAI, "/v1", HealthCheck.MODELS),
+        (COMPATIBLE, "/v1", HealthCheck.MODELS),
+        (COMPATIBLE, "/v1", HealthCheck.OLLAMA_TAGS),
+        (ProviderKind.ANTHROPIC, "", HealthCheck.MODELS),
+        (ProviderKind.ANTHROPIC, "/v1", HealthCheck.MODELS),
+    ],
+)
+async def test_each_wire_s_list_is_found_and_is_no_call(kind: ProviderKind, path: str, check: HealthCheck) -> None:
     async with ProtocolServer() as server:
-        assert (await look(Provider("p", COMPATIBLE, base_url=server.base_url), "127.0.0.1")).error_code is None
-        assert server.calls == [], "a look is no call"
+        key, address = SecretStr("sk-test"), f"{server.url}{path}"
+        provider = Provider("p", kind, address, key, KeyState.SET, health_check=check)
+        assert (await look(provider, "127.0.0.1")).error_code is None
+        assert (server.listings, server.calls) == (1, [])
+
+
+async def test_a_server_that_goes_down_leaves_and_comes_back_when_it_is_up(app: FastAPI) -> None:
+    probe = HttpProbe(ConnectionGuard(AddressPolicy.of(["127.0.0.1"])))
+    async with ProtocolServer() as server:
+        provider = Provider("p", COMPATIBLE, base_url=server.base_url, api_key=SecretStr("sk-test"))
+        async with watching(app, probe, provider) as monitor:
+            await until(monitor, lambda: monitor.health_of("p").state is HealthState.HEALTHY)
+            for fault in ("503", "reset"):
+                server.go_down(fault)
+                await until(monitor, lambda: monitor.is_down("p"))
+                server.go_up()
+                await until(monitor, lambda: not monitor.is_down("p"))
+        assert server.calls == []
 
 
 async def test_no_connection_is_no_sign_of_life() -> None:
@@ -125,6 +153,14 @@ async def test_a_private_address_is_not_looked_at() -> None:
     async with upstream(lambda: 200) as (address, asked):
         assert (await look(Provider("p", COMPATIBLE, base_url=address))).error_code == "address_refused"
     assert asked == []
+
+
+@pytest.mark.parametrize("shown", [Authority.expired, Authority.for_another_host, Authority.valid])
+async def test_a_certificate_that_does_not_hold_is_told(shown: Callable[[Authority], ssl.SSLContext]) -> None:
+    """Even a valid one, of an authority that nobody knows."""
+    async with ProtocolServer(tls=shown(Authority())) as server:
+        sign = await look(Provider("p", COMPATIBLE, base_url=server.base_url), "127.0.0.1")
+    assert (sign.is_alive, sign.error_code, server.listings) == (False, "certificate", 0)
 
 
 async def test_silence_is_no_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,9 @@
 """The routes of the providers: who may, what is refused and why, and that no key comes back."""
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,10 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 
 from app.accounts.roles import Role
+from app.cursors import encode_cursor
+from app.providers.registry import ProviderRegistry
+from app.providers.secret_keys import FileKeys
+from app.providers.vault import Vault
 from tests.conftest import Json, code_of
 from tests.providers.conftest import KEY, NameService, form
 
@@ -227,3 +233,33 @@ async def test_a_provider_of_the_settings_has_a_status_by_its_name(client: Async
     status = (await client.get("/llm/providers/stub/status")).json()
     assert (status["kind"], status["source"], status["key"]) == ("stub", "settings", "none")
     assert [found["name"] for found in (await client.get("/llm/providers")).json()["fromSettings"]] == ["stub"]
+
+
+async def test_what_another_process_made_has_a_status_at_once(
+    app: FastAPI, client: AsyncClient, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def deaf() -> None:
+        return
+
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(ProviderRegistry, "refresh", lambda _: deaf())
+        made = await register()
+        assert "mine" not in app.state.providers.registry.snapshot()
+    assert (await client.get(f"/llm/providers/{made['id']}/status")).json()["name"] == "mine"
+
+
+async def test_where_no_encryption_key_can_be_had_no_key_is_taken(
+    app: FastAPI, client: AsyncClient, known_names: NameService, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    locked = Vault(FileKeys(tmp_path / "file/within"))
+    app.state.providers = dataclasses.replace(app.state.providers, vault=locked)
+    answer = await client.post("/llm/providers", json=form(apiKey=KEY))
+    assert (answer.status_code, code_of(answer)) == (503, "SERVICE_UNAVAILABLE")
+    assert str(tmp_path) not in answer.text and (await client.get("/llm/providers")).json()["providers"] == []
+
+
+@pytest.mark.parametrize("place", [("a", "b"), ()])
+async def test_a_cursor_of_another_list_is_refused(client: AsyncClient, place: tuple[str, ...]) -> None:
+    answer = await client.get("/llm/providers", params={"cursor": encode_cursor(*place)})
+    assert (answer.status_code, code_of(answer)) == (400, "INVALID_CURSOR")

@@ -1,6 +1,9 @@
 """Credentials at rest: sealed for one provider at one address, under keys that can be changed while servers run."""
 
 import asyncio
+import dataclasses
+import io
+import logging
 import re
 import sqlite3
 import stat
@@ -18,7 +21,12 @@ from sqlalchemy.orm import Session
 
 from app.database import Database
 from app.errors import StartRefused
+from app.logs import configure_logs
+from app.providers.addresses import AddressPolicy
+from app.providers.outbound import ConnectionGuard
+from app.providers.probe import HttpProbe
 from app.providers.provider_model import LLMProvider
+from app.providers.registry import ProviderRegistry
 from app.providers.rotation import _replace, _Sealed, rotate
 from app.providers.secret_keys import FileKeys, SettingsKeys, new_key
 from app.providers.vault import Vault, VaultLocked
@@ -182,3 +190,24 @@ async def test_no_repr_holds_a_key(app: FastAPI, register: Register) -> None:
     await register()
     shown = repr(app.state.providers.registry.snapshot()) + repr(app.state.providers) + repr(app.state.providers.vault)
     assert "canary" not in shown and re.search(r"api_key=SecretStr\('\*+'\)", shown)
+
+
+async def test_no_line_of_the_log_holds_a_key(app: FastAPI, client: AsyncClient, register: Register) -> None:
+    """At debug, through success, refusal, a look at a dead provider, and a key that cannot be opened."""
+    written = io.StringIO()
+    configure_logs("debug", "json")
+    handler = logging.getLogger().handlers[0]
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(written)
+    try:
+        made = await register()
+        await client.post("/llm/providers", json={**made, "apiKey": f"{KEY} "})
+        await client.put(f"/llm/providers/{made['id']}", json={**made, "apiKey": KEY, "version": 9})
+        found = app.state.providers.registry.snapshot()["mine"]
+        probe = HttpProbe(ConnectionGuard(AddressPolicy.of(["127.0.0.1"])))
+        await probe.ask(dataclasses.replace(found, base_url="http://127.0.0.1:1/v1"))
+        await probe.close()
+        await ProviderRegistry(app.state.database, Vault(SettingsKeys([new_key()])), {}).refresh()
+    finally:
+        configure_logs("error", "json")
+    assert "provider.key_unreadable" in written.getvalue() and "canary" not in written.getvalue()

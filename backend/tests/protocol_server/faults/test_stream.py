@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.protocol_server.answers import words_for
-from tests.protocol_server.conftest import Asker
+from tests.protocol_server.conftest import MODES, Asker
 from tests.protocol_server.faults.content import REFUSAL
 from tests.protocol_server.faults.stream import STREAM_FAULTS
 
@@ -126,6 +126,29 @@ def test_a_stream_may_come_as_one_body(asker: Asker) -> None:
     response = asker.stream(NOTE)
     assert response.headers["content-type"] == "application/json"
     assert response.json()["choices"][0]["message"]["content"] == words_for(NOTE)
+
+
+def test_the_bytes_of_a_stream_can_be_cut_in_the_middle(asker: Asker) -> None:
+    asker.server.script("ok", "invalid_json")
+    whole, cut = asker.stream(NOTE), asker.stream(NOTE)
+    assert len(cut.content) == len(whole.content) // 2
+    assert not asker.server.calls[1].is_complete
+
+
+def test_headers_can_dribble_before_a_stream(asker: Asker) -> None:
+    asker.server.script("slow_headers=0.1")
+    start = time.monotonic()
+    assert asker.stream(NOTE).text.endswith("data: [DONE]\n\n")
+    assert time.monotonic() - start > 0.09
+
+
+def test_a_stream_with_tools_has_filler_for_its_arguments(asker: Asker) -> None:
+    asker.server.script("stream_endless=0.001")
+    body = {**BODY, **MODES["tools"]}
+    with asker.http.stream("POST", "/v1/chat/completions", json=body) as response:
+        lines = (line.removeprefix("data: ") for line in response.iter_lines() if line)
+        *_, last = (line for _number, line in zip(range(60), lines, strict=False))
+    assert json.loads(last)["choices"][0]["delta"]["tool_calls"][0]["function"] == {"arguments": " "}
 
 
 def test_html_comes_instead_of_a_stream(asker: Asker) -> None:

@@ -33,6 +33,13 @@ def _retry_after(plan: Plan, seconds: float) -> None:
     plan.headers["retry-after"] = f"{seconds:g}"
 
 
+@entry(UPSTREAM_FAULTS, "503_retry_after", default=1.0)
+def _overloaded_until(plan: Plan, seconds: float) -> None:
+    """503 with Retry-After in seconds."""
+    plan.error = UPSTREAM_ERRORS["503"][0]
+    plan.headers["retry-after"] = f"{seconds:g}"
+
+
 @entry(UPSTREAM_FAULTS, "429_retry_date", default=2.0)
 def _retry_date(plan: Plan, seconds: float) -> None:
     """429 with Retry-After as an HTTP date, so many seconds from now."""

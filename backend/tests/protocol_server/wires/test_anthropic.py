@@ -64,6 +64,48 @@ def test_a_tool_is_called_with_its_input(asker: Asker) -> None:
     assert message["stop_reason"] == "tool_use"
 
 
+@pytest.mark.parametrize("choice", [{"type": "any"}, {"type": "auto"}])
+def test_who_may_choose_a_tool_gets_the_first(asker: Asker, choice: dict[str, str]) -> None:
+    message = asker.message(NOTE, tools=[TOOL], tool_choice=choice).json()
+    assert message["content"][0]["type"] == "tool_use"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tools": [TOOL], "tool_choice": {"type": "none"}},
+        {
+            "tools": [TOOL],
+            "messages": [
+                {"role": "user", "content": NOTE},
+                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "{}"}]},
+            ],
+        },
+    ],
+    ids=["none", "result"],
+)
+def test_no_tool_is_called_where_none_may_be_or_its_result_is_there(asker: Asker, more: dict[str, Any]) -> None:
+    assert asker.message(NOTE, **more).json()["content"] == [{"type": "text", "text": words_for(NOTE)}]
+
+
+@pytest.mark.parametrize("name", ["output_format", "output_config"])
+def test_a_format_asks_for_json_in_the_text(asker: Asker, name: str) -> None:
+    form: dict[str, Any] = {"type": "json_schema", "schema": {"properties": {"city": {"type": "string"}}}}
+    message = asker.message("Where?", **{name: form if name == "output_format" else {"format": form}}).json()
+    assert json.loads(message["content"][0]["text"]) == {"city": "some words"}
+
+
+def test_the_input_of_a_tool_that_was_cut_is_empty(asker: Asker) -> None:
+    asker.server.script("cut")
+    message = asker.message(NOTE, **FORCED).json()
+    assert (message["content"][0]["input"], message["stop_reason"]) == ({}, "max_tokens")
+
+
+def test_a_missing_version_is_said(asker: Asker) -> None:
+    body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "a"}]}
+    assert "anthropic-version" in asker.http.post("/v1/messages", json=body).json()["error"]["message"]
+
+
 def test_the_system_text_is_counted_in_parts_as_in_one(asker: Asker) -> None:
     asker.message(NOTE, system="Be brief.")
     asker.message(NOTE, system=[{"type": "text", "text": "Be brief."}])

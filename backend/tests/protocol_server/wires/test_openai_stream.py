@@ -73,11 +73,13 @@ def test_a_stream_costs_what_the_whole_answer_costs(asker: Asker) -> None:
 
 
 def test_the_book_is_complete_when_the_client_has_its_end_marker(asker: Asker) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": NOTE}], "stream": True}
     for _ in range(50):
-        asker.stream(NOTE)
-        call = asker.server.calls[-1]
-        assert call.ended_at is not None
-        assert call.is_complete
+        with asker.http.stream("POST", "/v1/chat/completions", json=body) as response:
+            # The SDKs read no further than this.
+            assert "data: [DONE]" in response.iter_lines()
+            call = asker.server.calls[-1]
+            assert (call.ended_at is not None, call.is_complete, call.has_hung_up) == (True, True, False)
 
 
 def test_one_connection_serves_streams_and_answers(asker: Asker) -> None:

@@ -1,0 +1,1 @@
+"""Analytics: each figure against items and calls whose fate is known."""
