@@ -175,9 +175,11 @@ class Database:
 
     async def read(self, work: Callable[[Session], T]) -> T:
         """The result of `work`, which only reads. Raises ServiceUnavailable when the database cannot be used."""
-        return await self._guard(self._readers.run(work) if self._readers else self._read_postgres(work))
+        return await self._guard(self._read(work))
 
-    async def _read_postgres(self, work: Callable[[Session], T]) -> T:
+    async def _read(self, work: Callable[[Session], T]) -> T:
+        if self._readers is not None:
+            return await self._readers.run(work)
         async with AsyncSession(self._engine, expire_on_commit=False) as session:
             return await session.run_sync(work)
 
