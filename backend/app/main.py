@@ -177,12 +177,12 @@ async def _calling(settings: Settings, database: Database) -> AsyncIterator[Call
     access = build_access(settings, database)
     budgets = KnownBudgets(database)
     gateway = build_gateway(
-        settings.llm, access, is_budgeted=lambda spender: budgets.covers(spender.user_id, spender.api_key_id)
+        settings.llm, access, database, lambda spender: budgets.covers(spender.user_id, spender.api_key_id)
     )
     providers = replace(access, traffic=gateway)
     try:
         await providers.start()
-        async with budgets.followed():
+        async with budgets.followed(), gateway.keeping_books():
             yield Calling(providers, budgets, gateway)
     finally:
         await gateway.close()

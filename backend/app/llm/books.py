@@ -7,7 +7,7 @@ more. A settlement is written with the next opening, or with the end of its row.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from sqlalchemy.orm import Session
@@ -41,7 +41,7 @@ class JobRecorder:
         if not self._may_spend():
             raise LeaseLost
         booked = self._booked
-        if booked is not None and (booked.provider, booked.model) == (provider, model):
+        if booked is not None and _is_what_was_booked(booked, provider, model, purpose):
             self._booked = None
             self.attempts.append(booked)
             booked.purpose = purpose
@@ -65,6 +65,12 @@ class JobRecorder:
             self.attempts.append(self._booked)
             self._booked = None
         return self.attempts
+
+
+def _is_what_was_booked(booked: Attempt, provider: str, model: str, purpose: Purpose) -> bool:
+    """What it may cost is not known before, and is added with the settlement."""
+    expected = replace(booked.purpose, most_usd=purpose.most_usd)
+    return (booked.provider, booked.model, expected) == (provider, model, purpose)
 
 
 @dataclass(slots=True)
@@ -112,14 +118,14 @@ class Books:
 def _answer(opening: _Opening, booked: Booked) -> None:
     attempt_id = opening.attempt.id
     if attempt_id in booked.refused:
-        opening.done.set_exception(_over_budget(booked.refused[attempt_id]))
+        opening.done.set_exception(over_budget(booked.refused[attempt_id]))
     elif attempt_id not in booked.opened:
         opening.done.set_exception(LeaseLost())
     else:
         opening.done.set_result(None)
 
 
-def _over_budget(refusal: Refusal) -> LLMBudgetExceeded:
+def over_budget(refusal: Refusal) -> LLMBudgetExceeded:
     if refusal.most_usd is None:
         return LLMBudgetExceeded()
     spent = BudgetSpent(refusal.budget.limit_usd, refusal.spent_usd, refusal.resets_at)

@@ -21,7 +21,7 @@ from app.clock import utc_now
 from app.database import from_pico, sqlite_time, to_pico
 from app.json_rows import ColumnType, encode_rows, rows_as_table
 from app.llm.attempt_model import LLMAttempt
-from app.llm.attempts import Attempt, AttemptOutcome
+from app.llm.attempts import Attempt, AttemptOutcome, Purpose
 from app.spending import counters
 from app.spending.budget import Spender
 from app.spending.counters import IS_COUNTING, Refusal, Reservation
@@ -98,10 +98,24 @@ def _row(account: Account, attempt: Attempt) -> dict[str, Any]:
         "claim_seq": account.claim_seq,
         "provider": attempt.provider,
         "model": attempt.model,
+        **purpose_columns(attempt.purpose),
         "reserved_usd": to_pico(attempt.purpose.most_usd),
     }
 
 
+def purpose_columns(purpose: Purpose) -> dict[str, Any]:
+    """As they are stored, under the names of its fields; what it may cost is not among them."""
+    return {name: getattr(purpose, name) for name in _PURPOSE}
+
+
+_PURPOSE: dict[str, ColumnType] = {
+    "task": "text",
+    "reason": "text",
+    "prompt_id": "text",
+    "prompt_version": "bigint",
+    "api_key_id": "text",
+    "is_stream": "boolean",
+}
 _BOOKED: dict[str, ColumnType] = {
     "id": "text",
     "lane": "text",
@@ -110,6 +124,7 @@ _BOOKED: dict[str, ColumnType] = {
     "claim_seq": "bigint",
     "provider": "text",
     "model": "text",
+    **_PURPOSE,
     "reserved_usd": "bigint",
 }
 
@@ -138,6 +153,12 @@ _SETTLED: dict[str, ColumnType] = {
     "input_price_usd": "bigint",
     "output_price_usd": "bigint",
     "cost_usd": "bigint",
+    "cached_tokens": "bigint",
+    "cached_price_usd": "bigint",
+    "latency_ms": "bigint",
+    "first_token_ms": "bigint",
+    "saved_tokens": "bigint",
+    "saved_usd": "bigint",
     "reserved_usd": "bigint",
     "id": "text",
 }
@@ -180,12 +201,12 @@ def _settle_on_sqlite(session: Session, rows: Sequence[tuple[Any, ...]]) -> None
 
 
 def _change(row: Any, before: int, after: int) -> tuple[Spender, Decimal]:  # noqa: ANN401 - a Row
-    return Spender(row.user_id, None, row.started_at), from_pico(after - before)
+    return Spender(row.user_id, row.api_key_id, row.started_at), from_pico(after - before)
 
 
 # What an attempt counts as, in units of `PicoUsd`.
 _CHARGE = "COALESCE({0}.cost_usd, {0}.reserved_usd, 0)"
-_WHOSE = (LLMAttempt.id, LLMAttempt.user_id, LLMAttempt.started_at)
+_WHOSE = (LLMAttempt.id, LLMAttempt.user_id, LLMAttempt.api_key_id, LLMAttempt.started_at)
 _COUNTED = (*_WHOSE, column("charge", BigInteger))
 
 
@@ -219,13 +240,13 @@ def _settle() -> TextualSelect:
         f" FROM {rows_as_table(_SETTLED, on_sqlite=False)} WHERE llm_attempts.id = v.id AND {_UNSETTLED}"
         f" RETURNING {names}, {_CHARGE.format('llm_attempts')} AS charge,"
         f" CASE WHEN {IS_COUNTING} THEN ({before}) END AS charge_before)"
-        f" SELECT id, user_id, started_at, charge, charge_before FROM changed WHERE {IS_COUNTING}"
+        f" SELECT id, user_id, api_key_id, started_at, charge, charge_before FROM changed WHERE {IS_COUNTING}"
     ).columns(*_COUNTED, column("charge_before", BigInteger))
 
 
 def _settlement(session: Session, attempt: Attempt) -> tuple[Any, ...]:
     """In the order of `_SETTLED`."""
-    usage = attempt.usage
+    usage, saved = attempt.usage, attempt.saved
     return (
         _time(session, attempt.ended_at or utc_now()),
         attempt.outcome or AttemptOutcome.CANCELLED,
@@ -236,6 +257,12 @@ def _settlement(session: Session, attempt: Attempt) -> tuple[Any, ...]:
         to_pico(usage.input_price_usd),
         to_pico(usage.output_price_usd),
         to_pico(usage.cost_usd),
+        usage.cached_tokens,
+        to_pico(usage.cached_price_usd),
+        attempt.latency_ms,
+        attempt.first_token_ms,
+        None if saved is None else saved.total_tokens,
+        None if saved is None else to_pico(saved.cost_usd),
         to_pico(attempt.purpose.most_usd),
         attempt.id,
     )

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from app.accounts.roles import Role, requires
 from app.errors import InvalidInput
 from app.spending import service
+from app.spending.budget import Scope
 from app.spending.known_budgets import KnownBudgets
 from app.spending.schemas import BudgetOut, BudgetsIn, BudgetsOut
 from app.spending.service import Standing
@@ -27,6 +28,9 @@ async def get_budgets(database: DatabaseOf) -> BudgetsOut:
 async def put_budgets(body: BudgetsIn, request: Request, database: DatabaseOf) -> BudgetsOut:
     """These and no others. They hold at once, for what was spent in the running periods too; waiting items go on."""
     budgets = [entry.to_budget() for entry in body.budgets]
+    if any((budget.subject == "") is not (budget.scope is Scope.SYSTEM) for budget in budgets):
+        sentence = "budgets: each needs a subject, unless its scope is system, and none then."
+        raise InvalidInput(sentence, {"field": "budgets.subject", "rule": "scope"})
     if len({(budget.scope, budget.subject, budget.period) for budget in budgets}) < len(budgets):
         raise InvalidInput("budgets: two of them are for the same.", {"field": "budgets", "rule": "duplicate"})
     waiting = request.app.state.waiting_rows

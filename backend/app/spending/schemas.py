@@ -1,9 +1,9 @@
 """Budgets on the wire. Amounts are decimal texts: JSON's numbers are read as floats, and cents would get lost."""
 
 from decimal import Decimal
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, PlainSerializer, StrictBool, WithJsonSchema, model_validator
+from pydantic import Field, PlainSerializer, StrictBool, WithJsonSchema
 
 from app.spending.budget import Budget, Period, Scope
 from app.web import Id, WireModel, WireTime
@@ -43,12 +43,6 @@ class BudgetIn(WireModel):
     limit_usd: _Limit
     alert_percents: Annotated[list[_Percent], Field(max_length=10)] = Field(default_factory=lambda: [80, 100])
     alerts_only: StrictBool = False
-
-    @model_validator(mode="after")
-    def _fits_its_scope(self) -> Self:
-        if (self.subject is None) is not (self.scope is Scope.SYSTEM):
-            raise ValueError("needs a subject unless its scope is system, and none then")
-        return self
 
     def to_budget(self) -> Budget:
         percents = tuple(sorted(set(self.alert_percents)))

@@ -69,9 +69,9 @@ async def test_the_call_that_would_cross_the_cap_is_not_made(till: Till) -> None
 async def test_the_refusal_says_what_is_spent_and_until_when(till: Till) -> None:
     await till.budget(replace(SYSTEM_DAY, limit_usd=Decimal("0.01")))
     await till.open()
+    attempt, account = Attempt(provider="one", model="m", purpose=Purpose(most_usd=CENT)), await till.account("ann")
     with pytest.raises(LLMBudgetExceeded) as caught:
-        attempt = Attempt(provider="one", model="m", purpose=Purpose(most_usd=CENT))
-        await till.books.open(await till.account("ann"), attempt, [])
+        await till.books.open(account, attempt, [])
     spent = caught.value.spent
     assert spent is not None and (spent.limit_usd, spent.used_usd) == (CENT, CENT)
     assert caught.value.retry_after_seconds is not None and 0 < caught.value.retry_after_seconds <= 86400
@@ -192,7 +192,7 @@ def test_ones_own_budget_takes_the_place_of_each_ones_in_any_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "user", "key", "is_covered"),
+    ("budget", "user", "key", "covered"),
     [
         (SYSTEM_DAY, "ann", None, True),
         (replace(SYSTEM_DAY, is_hard=False), "ann", None, False),
@@ -203,5 +203,5 @@ def test_ones_own_budget_takes_the_place_of_each_ones_in_any_order() -> None:
         (Budget(Scope.KEY, EACH, Period.DAY, CENT), "ann", "k", True),
     ],
 )
-def test_whether_a_budget_may_concern_a_call(budget: Budget, user: str, key: str | None, is_covered: bool) -> None:
-    assert covers([budget], user, key) is is_covered
+def test_whether_a_budget_may_concern_a_call(budget: Budget, user: str, key: str | None, covered: object) -> None:
+    assert covers([budget], user, key) is covered

@@ -75,9 +75,7 @@ class Till:
             return None
         return attempt
 
-    async def settle(
-        self, attempt: Attempt, cost: Decimal | None, outcome: AttemptOutcome = AttemptOutcome.OK
-    ) -> None:
+    async def settle(self, attempt: Attempt, cost: Decimal | None, outcome: AttemptOutcome = AttemptOutcome.OK) -> None:
         attempt.settle(outcome, usage=None if cost is None else usage_of(cost))
         await self.database.write(lambda session: ledger.settle(session, [attempt]))
 

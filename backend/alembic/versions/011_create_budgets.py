@@ -1,14 +1,14 @@
 """Budgets, what was spent of them, alerts, and on each attempt what was reserved for it.
 
-Revision ID: 010
-Revises: 009
+Revision ID: 011
+Revises: 010
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "010"
-down_revision = "009"
+revision = "011"
+down_revision = "010"
 branch_labels = None
 depends_on = None
 
