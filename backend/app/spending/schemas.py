@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import Field, PlainSerializer, StrictBool, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainSerializer, StrictBool, WithJsonSchema
 
 from app.spending.budget import Budget, Period, Scope
 from app.web import Id, WireModel, WireTime
@@ -22,13 +22,18 @@ Usd = Annotated[
     PlainSerializer(exact, return_type=str),
     WithJsonSchema({"type": "string", "pattern": r"^-?\d+(\.\d+)?$"}, mode="serialization"),
 ]
-_Limit = Annotated[
-    Decimal,
-    Field(ge=0, le=1_000_000, decimal_places=12, strict=False, allow_inf_nan=False),
-    WithJsonSchema({"type": "string", "pattern": r"^\d{1,6}(\.\d{1,12})?$"}, mode="validation"),
-    PlainSerializer(exact, return_type=str),
-]
-_Percent = Annotated[int, Field(ge=1, le=1000, strict=True)]
+_Limit = Annotated[str, Field(pattern=r"^[0-9]{1,6}(\.[0-9]{1,12})?$", examples=["12.50"])]
+
+
+def _number(value: object) -> object:
+    """Not strict: 5.0 is a whole number in JSON. A text or a truth value is none."""
+    if isinstance(value, str | bool):
+        raise ValueError("must be a whole number")  # noqa: TRY004 - pydantic takes no TypeError
+    return value
+
+
+_Whole = Annotated[int, Field(ge=1, le=1000)]
+_Percent = Annotated[_Whole, BeforeValidator(_number, json_schema_input_type=_Whole)]
 
 
 class BudgetIn(WireModel):
@@ -47,7 +52,7 @@ class BudgetIn(WireModel):
     def to_budget(self) -> Budget:
         percents = tuple(sorted(set(self.alert_percents)))
         return Budget(
-            self.scope, self.subject or "", self.period, self.limit_usd, percents, is_hard=not self.alerts_only
+            self.scope, self.subject or "", self.period, Decimal(self.limit_usd), percents, is_hard=not self.alerts_only
         )
 
 
