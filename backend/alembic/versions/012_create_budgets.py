@@ -1,14 +1,14 @@
 """Budgets, what was spent of them, alerts, and on each attempt what was reserved for it.
 
-Revision ID: 011
-Revises: 010
+Revision ID: 012
+Revises: 011
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "011"
-down_revision = "010"
+revision = "012"
+down_revision = "011"
 branch_labels = None
 depends_on = None
 
