@@ -48,7 +48,9 @@ class Spy(StubProvider):
         super().__init__(settings.llm, as_in_files(settings.environment))
         self._heard = heard
 
-    async def enrich_item(self, text: str, *, attempts: AttemptRecorder = UNRECORDED) -> EnrichmentResult:
+    async def enrich_item(
+        self, text: str, *, attempts: AttemptRecorder = UNRECORDED, user_id: str | None = None
+    ) -> EnrichmentResult:
         return await super().enrich_item(text, attempts=_Ear(attempts, text, self._heard))
 
 

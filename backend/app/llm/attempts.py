@@ -63,6 +63,14 @@ class Usage:
         return cost
 
 
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What an answer once took that is given again; a cost of None is unknown."""
+
+    tokens: int
+    cost_usd: Decimal | None
+
+
 NOTHING = Usage(0, 0, Decimal(0), Decimal(0))
 
 
@@ -104,7 +112,7 @@ class Attempt:
     usage: Usage = field(default_factory=Usage)
     latency_ms: int | None = None
     first_token_ms: int | None = None
-    saved: Usage | None = None
+    saved: Saved | None = None
     _begun_at: float | None = field(default=None, repr=False)
 
     def begin(self) -> None:
@@ -117,7 +125,7 @@ class Attempt:
     def _milliseconds(self) -> int | None:
         return None if self._begun_at is None else round((local_seconds() - self._begun_at) * 1000)
 
-    def settle_as_cached(self, saved: Usage) -> None:
+    def settle_as_cached(self, saved: Saved) -> None:
         """No call left: an answer that once took `saved` was given again."""
         self.saved = saved
         self.settle(AttemptOutcome.CACHED, usage=NOTHING)

@@ -24,6 +24,7 @@ from app.errors import ServiceUnavailable
 from app.llm.attempt_model import LLMAttempt
 from app.llm.attempts import UNRECORDED, UNSAID, Attempt, AttemptOutcome, AttemptRecorder, Purpose
 from app.llm.books import purpose_columns, settle
+from app.llm.cache import forget_expired
 from app.llm.call import Call
 
 log = structlog.get_logger(__name__)
@@ -103,6 +104,7 @@ class DirectBooks:
         while True:
             try:
                 marked = await self._database.write(doubt_expired)
+                await self._database.write(forget_expired)
                 if marked:
                     log.warning("llm_books.left_open", attempts=marked)
             except ServiceUnavailable:
