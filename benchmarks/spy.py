@@ -14,7 +14,7 @@ from app.database import Database
 from app.enrichment.lane import EnrichmentLane
 from app.enrichment.schemas import EnrichmentResult
 from app.enrichment.stub_provider import StubProvider
-from app.llm.attempts import UNRECORDED, UNSAID, Attempt, AttemptRecorder, Purpose
+from app.llm.attempts import UNRECORDED, UNSAID, Attempt, AttemptRecorder, Purpose, Saved
 from app.main import prepare_process
 from app.newswire import Newswire
 from app.prompts.registry import as_in_files
@@ -39,6 +39,9 @@ class _Ear:
 
     def close(self, attempt: Attempt) -> None:
         self.inner.close(attempt)
+
+    async def note_cached(self, *, provider: str, model: str, purpose: Purpose, saved: Saved) -> Attempt:
+        return await self.inner.note_cached(provider=provider, model=model, purpose=purpose, saved=saved)
 
 
 class Spy(StubProvider):

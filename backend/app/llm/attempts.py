@@ -150,6 +150,10 @@ class AttemptRecorder(Protocol):
         """Take back a settled attempt; it is written with the next opening or with the end of the run."""
         ...
 
+    async def note_cached(self, *, provider: str, model: str, purpose: Purpose, saved: Saved) -> Attempt:
+        """Put on the books that no call leaves, because an answer from before is given again."""
+        ...
+
 
 class Unrecorded:
     """Keeps nothing: for the live call of `litevault check` and for trying a provider by hand."""
@@ -159,6 +163,11 @@ class Unrecorded:
 
     def close(self, attempt: Attempt) -> None:
         """Nothing is kept."""
+
+    async def note_cached(self, *, provider: str, model: str, purpose: Purpose, saved: Saved) -> Attempt:
+        attempt = Attempt(provider=provider, model=model, purpose=purpose)
+        attempt.settle_as_cached(saved)
+        return attempt
 
 
 UNRECORDED = Unrecorded()

@@ -52,7 +52,7 @@ class Errand(Generic[T]):
         if not was_there:
             return made[0]
         self.account.because(likely.reason)
-        await self.account.note_cached(kept)
+        await self.account.note_cached(provider=kept.provider, model=kept.model, saved=kept.saved)
         return self.codec.decode(kept.answer), self._receipt(kept.provider, kept.model, kept.coverage)
 
     async def _fly(self, doors: Doors) -> tuple[T, Receipt]:

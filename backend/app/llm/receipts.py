@@ -3,8 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 
-from app.llm.attempts import Attempt, AttemptOutcome, AttemptRecorder, Purpose, Usage
-from app.llm.cache import Kept
+from app.llm.attempts import Attempt, AttemptOutcome, AttemptRecorder, Purpose, Saved, Usage
 from app.llm.call import AttemptNote, Receipt
 
 
@@ -27,11 +26,12 @@ class Account:
     def close(self, attempt: Attempt) -> None:
         self._recorder.close(attempt)
 
-    async def note_cached(self, kept: Kept) -> None:
-        """An answer from before is given again: on the books at no cost, with what it saves."""
-        attempt = await self.open(provider=kept.provider, model=kept.model)
-        attempt.settle_as_cached(kept.saved)
-        self.close(attempt)
+    async def note_cached(self, *, provider: str, model: str, purpose: Purpose | None = None, saved: Saved) -> Attempt:
+        attempt = await self._recorder.note_cached(
+            provider=provider, model=model, purpose=purpose or self._purpose, saved=saved
+        )
+        self._opened.append(attempt)
+        return attempt
 
     def receipt(self, *, provider: str, model: str, prompt: str | None, coverage: float) -> Receipt:
         """After the answer: the last attempt is the one that gave it."""

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -51,7 +52,7 @@ async def test_a_question_asked_again_is_answered_without_a_call(gateway: Gatewa
     first, again = await gateway.complete(KEPT), await gateway.complete(KEPT)
     assert (first.content, first.finish_reason) == (again.content, again.finish_reason)
     assert (first.receipt.cached, again.receipt.cached) == (False, True)
-    assert (again.receipt.model, again.receipt.cost_usd) == (MODEL, 0)
+    assert (again.receipt.model, again.receipt.cost_usd) == (MODEL, Decimal(0))
     assert len(upstream.calls) == 1
     assert gateway.cache.counts["hits"] == gateway.cache.counts["misses"] == 1
 
@@ -62,7 +63,7 @@ async def test_a_hit_is_on_the_books_with_what_it_saves(gateway: Gateway, databa
     await gateway.close()
     rows = await database.read(lambda session: list(session.scalars(select(LLMAttempt).order_by(LLMAttempt.id))))
     assert [row.outcome for row in rows] == ["OK", "CACHED"]
-    assert (rows[1].input_tokens, rows[1].output_tokens, rows[1].cost_usd) == (0, 0, 0)
+    assert (rows[1].input_tokens, rows[1].output_tokens, rows[1].cost_usd) == (0, 0, Decimal(0))
     assert rows[1].saved_tokens == first.receipt.usage.total_tokens == gateway.cache.counts["saved_tokens"]
     assert rows[1].saved_usd == first.receipt.cost_usd
 
