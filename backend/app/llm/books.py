@@ -20,7 +20,7 @@ from app.clock import utc_now
 from app.database import Database, sqlite_time, to_pico
 from app.errors import LeaseLost
 from app.json_rows import ColumnType, encode_rows, rows_as_table
-from app.llm.attempts import NOTHING, UNSAID, Attempt, AttemptOutcome, Purpose
+from app.llm.attempts import NOTHING, UNSAID, Attempt, AttemptOutcome, Purpose, Saved
 
 _PURPOSE: dict[str, ColumnType] = {
     "task": "text",
@@ -79,6 +79,12 @@ class JobRecorder:
 
     def close(self, attempt: Attempt) -> None:
         self._unwritten.append(attempt)
+
+    async def note_cached(self, *, provider: str, model: str, purpose: Purpose, saved: Saved) -> Attempt:
+        attempt = await self.open(provider=provider, model=model, purpose=purpose)
+        attempt.settle_as_cached(saved)
+        self.close(attempt)
+        return attempt
 
     def end(self) -> list[Attempt]:
         """The run is over: everything that it has on the books, to be settled with its row."""
@@ -255,7 +261,7 @@ def _settlement(session: Session, attempt: Attempt) -> tuple[Any, ...]:
         to_pico(usage.cached_price_usd),
         attempt.latency_ms,
         attempt.first_token_ms,
-        None if saved is None else saved.total_tokens,
+        None if saved is None else saved.tokens,
         None if saved is None else to_pico(saved.cost_usd),
         attempt.id,
     )

@@ -22,8 +22,9 @@ from app.clock import utc_now
 from app.database import Database, new_id
 from app.errors import ServiceUnavailable
 from app.llm.attempt_model import LLMAttempt
-from app.llm.attempts import UNRECORDED, UNSAID, Attempt, AttemptOutcome, AttemptRecorder, Purpose
+from app.llm.attempts import UNRECORDED, UNSAID, Attempt, AttemptOutcome, AttemptRecorder, Purpose, Saved
 from app.llm.books import purpose_columns, settle
+from app.llm.cache import forget_expired
 from app.llm.call import Call
 
 log = structlog.get_logger(__name__)
@@ -74,6 +75,12 @@ class DirectBooks:
         batch.openings.append(row)
         await asyncio.shield(batch.done)
 
+    def note(self, row: dict[str, Any], attempt: Attempt) -> None:
+        """An attempt that is over already; it is written with the next commit."""
+        batch = self._batch()
+        batch.openings.append(row)
+        batch.settled.append(attempt)
+
     def settle(self, attempt: Attempt) -> None:
         """It is written with the next commit, which comes at once."""
         self._batch().settled.append(attempt)
@@ -93,6 +100,7 @@ class DirectBooks:
             except ServiceUnavailable as error:
                 if batch.openings:  # their calls do not leave
                     batch.done.set_exception(error)
+                    batch.done.exception()  # where nobody waits for it, that is no news
                 if batch.settled:  # what was spent must get into the books
                     self._batch().settled[:0] = batch.settled
                     await clock.sleep(_RETRY_SECONDS)
@@ -103,6 +111,7 @@ class DirectBooks:
         while True:
             try:
                 marked = await self._database.write(doubt_expired)
+                await self._database.write(forget_expired)
                 if marked:
                     log.warning("llm_books.left_open", attempts=marked)
             except ServiceUnavailable:
@@ -124,6 +133,13 @@ class DirectRecorder:
 
     def close(self, attempt: Attempt) -> None:
         self._books.settle(attempt)
+
+    async def note_cached(self, *, provider: str, model: str, purpose: Purpose, saved: Saved) -> Attempt:
+        """Written soon: nothing is spent, so nobody waits for the commit."""
+        attempt = Attempt(provider=provider, model=model, purpose=purpose)
+        attempt.settle_as_cached(saved)
+        self._books.note(self._row(attempt), attempt)
+        return attempt
 
     def _row(self, attempt: Attempt) -> dict[str, Any]:
         seconds = self._call.deadline_seconds + _MARGIN_SECONDS
