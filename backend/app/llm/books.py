@@ -16,7 +16,7 @@ from app.clock import utc_now
 from app.database import Database
 from app.errors import BudgetSpent, LeaseLost, LLMBudgetExceeded
 from app.llm import ledger
-from app.llm.attempts import NOTHING, UNSAID, Attempt, AttemptOutcome, Purpose
+from app.llm.attempts import NOTHING, UNSAID, Attempt, AttemptOutcome, Purpose, Saved
 from app.llm.ledger import Account, Booked
 from app.spending.counters import Refusal
 
@@ -57,6 +57,12 @@ class JobRecorder:
 
     def close(self, attempt: Attempt) -> None:
         self._unwritten.append(attempt)
+
+    async def note_cached(self, *, provider: str, model: str, purpose: Purpose, saved: Saved) -> Attempt:
+        attempt = await self.open(provider=provider, model=model, purpose=purpose)
+        attempt.settle_as_cached(saved)
+        self.close(attempt)
+        return attempt
 
     def end(self) -> list[Attempt]:
         """The run is over: everything that it has on the books, to be settled with its row."""

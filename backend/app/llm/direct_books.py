@@ -6,7 +6,7 @@ lives settles its attempts, also after the database was away.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,8 +22,9 @@ from app.clock import utc_now
 from app.database import Database, new_id
 from app.errors import ServiceUnavailable
 from app.llm.attempt_model import LLMAttempt
-from app.llm.attempts import UNRECORDED, UNSAID, Attempt, AttemptOutcome, AttemptRecorder, Purpose
+from app.llm.attempts import UNRECORDED, UNSAID, Attempt, AttemptOutcome, AttemptRecorder, Purpose, Saved
 from app.llm.books import over_budget
+from app.llm.cache import forget_expired
 from app.llm.call import Call
 from app.llm.ledger import purpose_columns, settle
 from app.spending import counters
@@ -82,6 +83,12 @@ class DirectBooks:
         if row["id"] in refused:
             raise over_budget(refused[row["id"]])
 
+    def note(self, row: dict[str, Any], attempt: Attempt) -> None:
+        """An attempt that is over already; it is written with the next commit."""
+        batch = self._batch()
+        batch.openings.append(row)
+        batch.settled.append(attempt)
+
     def settle(self, attempt: Attempt) -> None:
         """It is written with the next commit, which comes at once."""
         self._batch().settled.append(attempt)
@@ -101,6 +108,7 @@ class DirectBooks:
             except ServiceUnavailable as error:
                 if batch.openings:  # their calls do not leave
                     batch.done.set_exception(error)
+                    batch.done.exception()  # where nobody waits for it, that is no news
                 if batch.settled:  # what was spent must get into the books
                     self._batch().settled[:0] = batch.settled
                     await clock.sleep(_RETRY_SECONDS)
@@ -111,6 +119,7 @@ class DirectBooks:
         while True:
             try:
                 marked = await self._database.write(doubt_expired)
+                await self._database.write(forget_expired)
                 if marked:
                     log.warning("llm_books.left_open", attempts=marked)
             except ServiceUnavailable:
@@ -132,6 +141,13 @@ class DirectRecorder:
 
     def close(self, attempt: Attempt) -> None:
         self._books.settle(attempt)
+
+    async def note_cached(self, *, provider: str, model: str, purpose: Purpose, saved: Saved) -> Attempt:
+        """Written soon: nothing is spent, so nobody waits for the commit."""
+        attempt = Attempt(provider=provider, model=model, purpose=purpose)
+        attempt.settle_as_cached(saved)
+        self._books.note(self._row(attempt), attempt)
+        return attempt
 
     def _row(self, attempt: Attempt) -> dict[str, Any]:
         seconds = self._call.deadline_seconds + _MARGIN_SECONDS
@@ -179,14 +195,19 @@ def doubt_expired(session: Session) -> int:
 
 def _write(session: Session, batch: _Batch) -> Mapping[str, Refusal]:
     """Those that would have crossed a budget, by id; they are not on the books."""
+    refused = _book(session, batch.openings)
     settle(session, batch.settled)
-    if not batch.openings:
+    return refused
+
+
+def _book(session: Session, openings: Sequence[dict[str, Any]]) -> Mapping[str, Refusal]:
+    if not openings:
         return {}
-    session.execute(insert(LLMAttempt), batch.openings)
+    session.execute(insert(LLMAttempt), openings)
     # After the insertion, which holds the books' table against whoever makes a first budget.
     if not counters.is_counting(session):
         return {}
-    refused = counters.reserve(session, [_reservation(row) for row in batch.openings])
+    refused = counters.reserve(session, [_reservation(row) for row in openings])
     if refused:
         session.execute(delete(LLMAttempt).where(LLMAttempt.id.in_(refused)))
     return refused

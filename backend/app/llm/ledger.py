@@ -261,7 +261,7 @@ def _settlement(session: Session, attempt: Attempt) -> tuple[Any, ...]:
         to_pico(usage.cached_price_usd),
         attempt.latency_ms,
         attempt.first_token_ms,
-        None if saved is None else saved.total_tokens,
+        None if saved is None else saved.tokens,
         None if saved is None else to_pico(saved.cost_usd),
         to_pico(attempt.purpose.most_usd),
         attempt.id,

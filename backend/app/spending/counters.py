@@ -126,9 +126,14 @@ def settle(session: Session, changes: Sequence[tuple[Spender, Decimal]]) -> None
 def _refusal(entry: Reservation, concerned: Sequence[tuple[Budget, Counter]], sheet: _Sheet) -> Refusal | None:
     for budget, counter in concerned:
         spent = sheet.total(counter.key)
-        if budget.is_hard and (entry.most_usd is None or spent + entry.most_usd > budget.limit_usd):
+        if budget.is_hard and _crosses(entry.most_usd, spent, budget.limit_usd):
             return Refusal(budget, counter, spent, entry.most_usd)
     return None
+
+
+def _crosses(most_usd: Decimal | None, spent_usd: Decimal, limit_usd: Decimal) -> bool:
+    """What is free crosses nothing, not even a budget that is overdrawn."""
+    return most_usd is None or (most_usd > 0 and spent_usd + most_usd > limit_usd)
 
 
 def _budgets(session: Session) -> list[Budget]:

@@ -16,7 +16,9 @@ from tests.worker.vault import CONTENT, ScriptedProvider, Vault
 class Paid(ScriptedProvider):
     """Each call costs a cent at most, and half of it in the end."""
 
-    async def enrich_item(self, text: str, *, attempts: AttemptRecorder = UNRECORDED) -> EnrichmentResult:
+    async def enrich_item(
+        self, text: str, *, attempts: AttemptRecorder = UNRECORDED, user_id: str | None = None
+    ) -> EnrichmentResult:
         attempt = await attempts.open(provider="scripted", model="one", purpose=Purpose(most_usd=CENT))
         self.calls.append(text)
         attempt.settle(AttemptOutcome.OK, usage=usage_of(CENT / 2))
