@@ -321,18 +321,25 @@ class LLMBadRequest(LLMApiError):
 
 
 class LLMBudgetExceeded(LLMApiError):
-    """The call was not made. `spent` None: the price of its model is unknown, so that no budget can hold it."""
+    """The call was not made. `is_unpriced`: the price of its model is unknown, so that no budget can hold it."""
 
     code, remedy = "LLM_BUDGET_EXCEEDED", Remedy.WAIT
     sentence = "The budget for model calls is spent."
     next_step = "Wait for the next period, or ask the operator to raise the budget."
 
-    def __init__(self, spent: BudgetSpent | None = None, *, retry_after_seconds: float | None = None) -> None:
-        super().__init__(retry_after_seconds=retry_after_seconds)
-        self.spent = spent
+    def __init__(
+        self,
+        spent: BudgetSpent | None = None,
+        *,
+        is_unpriced: bool = False,
+        retry_after_seconds: float | None = None,
+        remedy: Remedy | None = None,
+    ) -> None:
+        super().__init__(retry_after_seconds=retry_after_seconds, remedy=remedy)
+        self.spent, self.is_unpriced = spent, is_unpriced
 
     def explain(self) -> str:
-        return self.sentence if self.spent else "There is a budget, and the price of the model is not known."
+        return "There is a budget, and the price of the model is not known." if self.is_unpriced else self.sentence
 
 
 class LLMDisabled(LLMApiError):

@@ -133,7 +133,7 @@ def _answer(opening: _Opening, booked: Booked) -> None:
 
 def over_budget(refusal: Refusal) -> LLMBudgetExceeded:
     if refusal.most_usd is None:
-        return LLMBudgetExceeded()
+        return LLMBudgetExceeded(is_unpriced=True)
     spent = BudgetSpent(refusal.budget.limit_usd, refusal.spent_usd, refusal.resets_at)
     seconds = (refusal.resets_at - utc_now()).total_seconds()
     return LLMBudgetExceeded(spent, retry_after_seconds=max(0.0, seconds))

@@ -188,7 +188,7 @@ def _judged(name: str, reason: str, wish: Wish, around: Surroundings) -> Candida
     if facts.context_window is not None and wish.tokens > facts.context_window:
         return LeftOut(name, f"reads {facts.context_window} of {wish.tokens} tokens", LLMContextTooLong())
     if wish.is_budgeted and _is_unpriced(provider, facts):
-        return LeftOut(name, "unpriced", LLMBudgetExceeded())
+        return LeftOut(name, "unpriced", LLMBudgetExceeded(is_unpriced=True))
     return Candidate(name, provider, facts, reason)
 
 

@@ -96,7 +96,7 @@ async def test_a_direct_call_over_budget_is_429_with_its_figures() -> None:
 
     @app.get("/{kind}")
     async def ask(kind: str) -> None:
-        raise LLMBudgetExceeded(spent if kind == "spent" else None)
+        raise LLMBudgetExceeded(spent) if kind == "spent" else LLMBudgetExceeded(is_unpriced=True)
 
     async with AsyncClient(transport=ASGITransport(app=app), base_url="http://x") as client:
         answer, unpriced = await client.get("/spent"), await client.get("/unpriced")
