@@ -140,8 +140,13 @@ class Worker:
             cycle = await self._cycle(sweep=is_due)
             if cycle is None:
                 await self._pause(_DATABASE_PAUSE_SECONDS)
-            elif not self._endings and not (len(cycle.claimed) == _BEGIN_TOGETHER and self._want(self._free())):
+            elif self._may_rest(cycle):
                 await self._pause(self._patience())
+
+    def _may_rest(self, cycle: Cycle) -> bool:
+        has_more = len(cycle.claimed) == _BEGIN_TOGETHER and self._want(self._free()) > 0
+        is_over = self._stopping and not self._jobs
+        return not (self._endings or has_more or is_over)
 
     async def run_once(self) -> None:
         """Claim what is ready and come back when it, and what it led to at once, has ended; for tests."""

@@ -33,6 +33,18 @@ async def test_a_stop_lets_what_is_in_flight_end(vault: Vault, running: Running)
     assert (await vault.item(later)).attempt == 0
 
 
+async def test_a_stop_is_over_with_the_last_that_was_in_flight(vault: Vault) -> None:
+    gate = Gate()
+    vault.provider.behaviours = [gate]
+    worker = vault.worker(poll_seconds=FOREVER, drain_seconds=FOREVER)
+    running = asyncio.create_task(worker.run())
+    await vault.post()
+    await gate.reached.wait()
+    worker.stop()
+    gate.open.set()
+    await asyncio.wait_for(running, 3)
+
+
 async def test_what_outlasts_the_drain_goes_back_to_the_queue_with_its_attempt(vault: Vault, running: Running) -> None:
     gate = Gate()
     vault.provider.behaviours = [gate]
@@ -221,8 +233,9 @@ async def test_a_sweep_is_put_off_once_and_not_for_as_long_as_something_comes_in
     deferred = await vault.post("was deferred, and is due")
     await vault.set(deferred, not_before=utc_now() - timedelta(seconds=1))
     worker._sweep_at = 0
-    for before, after in pairwise(gates):  # each time a slot becomes free, something has just come in
+    for before, after in pairwise(gates):
         await vault.post("has just come in")
+        worker._has_news = True  # at the very moment when the slot becomes free
         before.open.set()
         await after.reached.wait()
     assert "was deferred, and is due" in vault.provider.calls
