@@ -91,7 +91,7 @@ class PicoUsd(TypeDecorator[Decimal]):
         return to_pico(value)
 
     def process_result_value(self, value: int | None, _dialect: Dialect) -> Decimal | None:
-        return None if value is None else Decimal(value) / _PICO
+        return None if value is None else from_pico(value)
 
 
 def to_pico(usd: Decimal | None) -> int | None:
@@ -99,6 +99,11 @@ def to_pico(usd: Decimal | None) -> int | None:
     if not usd:
         return None if usd is None else 0
     return int((usd * _PICO).to_integral_value(rounding=ROUND_HALF_EVEN))
+
+
+def from_pico(amount: int) -> Decimal:
+    """US dollars of what `PicoUsd` stores."""
+    return Decimal(amount) / _PICO
 
 
 def new_id() -> str:

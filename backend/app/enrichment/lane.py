@@ -16,7 +16,7 @@ from app.errors import LLMError
 from app.items.item import Action, Actor, ItemStatus, SuggestionStatus, next_status
 from app.items.item_model import Item
 from app.json_rows import encode_rows, rows_as_table
-from app.llm.attempts import AttemptRecorder
+from app.llm.attempts import AttemptRecorder, FirstCall
 from app.worker.lane import Ended, Work, WorkTable
 
 _DEADLINE_MARGIN_SECONDS = 10
@@ -59,7 +59,7 @@ class EnrichmentLane:
     async def close(self) -> None:
         await self._provider.close()
 
-    def first_call(self) -> tuple[str, str] | None:
+    def first_call(self) -> FirstCall | None:
         return self._provider.first_call()
 
     def allowance(self, free: int) -> int:
@@ -69,7 +69,7 @@ class EnrichmentLane:
         return self._provider.seconds_until_open() if self._is_open else 0.0
 
     async def run(self, work: Work, attempts: AttemptRecorder) -> Mapping[str, Any]:
-        result = await self._provider.enrich_item(work.payload["raw_text"], attempts=attempts)
+        result = await self._provider.enrich_item(work.payload["raw_text"], attempts=attempts, user_id=work.user_id)
         return _columns(result)
 
     def failure(self, error: LLMError) -> Mapping[str, Any]:

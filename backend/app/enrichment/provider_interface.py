@@ -7,14 +7,16 @@ To add one: a module with a class that has these methods, and a line in
 from typing import Protocol
 
 from app.enrichment.schemas import EnrichmentResult
-from app.llm.attempts import UNRECORDED, AttemptRecorder
+from app.llm.attempts import UNRECORDED, AttemptRecorder, FirstCall
 
 
 class EnrichmentProvider(Protocol):
     """Turns a text into an enrichment."""
 
-    async def enrich_item(self, text: str, *, attempts: AttemptRecorder = UNRECORDED) -> EnrichmentResult:
-        """The enrichment of `text`.
+    async def enrich_item(
+        self, text: str, *, attempts: AttemptRecorder = UNRECORDED, user_id: str | None = None
+    ) -> EnrichmentResult:
+        """The enrichment of `text`, which is this person's; None: nobody's, and then it is given to nobody again.
 
         Opens an attempt in `attempts` before each upstream call and closes it after. Raises an `LLMError`
         when no model gave a valid answer, whose `remedy` and `retry_after_seconds` say what to do about this
@@ -28,7 +30,7 @@ class EnrichmentProvider(Protocol):
 
     async def close(self) -> None: ...
 
-    def first_call(self) -> tuple[str, str] | None:
+    def first_call(self) -> FirstCall | None:
         """The provider and the model that `enrich_item` will open its first attempt for; None when it depends."""
         ...
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from uuid_utils import uuid7
 
@@ -18,6 +18,7 @@ class AttemptOutcome(StrEnum):
     """How an upstream call ended.
 
     IN_DOUBT: nobody knows whether it was served and billed. UNUSED: it was on the books, but no call left.
+    CACHED: no call left either, an answer from before was given again.
     """
 
     OK = "OK"
@@ -26,6 +27,7 @@ class AttemptOutcome(StrEnum):
     CANCELLED = "CANCELLED"
     IN_DOUBT = "IN_DOUBT"
     UNUSED = "UNUSED"
+    CACHED = "CACHED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,14 @@ class Usage:
         return cost
 
 
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What an answer once took that is given again; a cost of None is unknown."""
+
+    tokens: int
+    cost_usd: Decimal | None
+
+
 NOTHING = Usage(0, 0, Decimal(0), Decimal(0))
 
 
@@ -79,6 +89,14 @@ class Purpose:
 UNSAID = Purpose()
 
 
+class FirstCall(NamedTuple):
+    """What a run will ask first, known before it begins."""
+
+    provider: str
+    model: str
+    purpose: Purpose = UNSAID
+
+
 @dataclass(slots=True)
 class Attempt:
     """One upstream call. `outcome` None means that it is under way."""
@@ -94,6 +112,7 @@ class Attempt:
     usage: Usage = field(default_factory=Usage)
     latency_ms: int | None = None
     first_token_ms: int | None = None
+    saved: Saved | None = None
     _begun_at: float | None = field(default=None, repr=False)
 
     def begin(self) -> None:
@@ -105,6 +124,11 @@ class Attempt:
 
     def _milliseconds(self) -> int | None:
         return None if self._begun_at is None else round((local_seconds() - self._begun_at) * 1000)
+
+    def settle_as_cached(self, saved: Saved) -> None:
+        """No call left: an answer that once took `saved` was given again."""
+        self.saved = saved
+        self.settle(AttemptOutcome.CACHED, usage=NOTHING)
 
     def settle(self, outcome: AttemptOutcome, *, usage: Usage | None = None, error_code: str | None = None) -> None:
         self.ended_at, self.outcome, self.error_code = utc_now(), outcome, error_code
@@ -126,6 +150,10 @@ class AttemptRecorder(Protocol):
         """Take back a settled attempt; it is written with the next opening or with the end of the run."""
         ...
 
+    async def note_cached(self, *, provider: str, model: str, purpose: Purpose, saved: Saved) -> Attempt:
+        """Put on the books that no call leaves, because an answer from before is given again."""
+        ...
+
 
 class Unrecorded:
     """Keeps nothing: for the live call of `litevault check` and for trying a provider by hand."""
@@ -135,6 +163,11 @@ class Unrecorded:
 
     def close(self, attempt: Attempt) -> None:
         """Nothing is kept."""
+
+    async def note_cached(self, *, provider: str, model: str, purpose: Purpose, saved: Saved) -> Attempt:
+        attempt = Attempt(provider=provider, model=model, purpose=purpose)
+        attempt.settle_as_cached(saved)
+        return attempt
 
 
 UNRECORDED = Unrecorded()

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
-from app.llm.call import Completion, Delta, Finished, Restarted, StreamEvent
+from app.llm.call import Completion, Delta, Finished, Restarted, StreamEvent, ToolCallDelta
 from app.llm.pursuit import Try
 
 
@@ -33,6 +33,13 @@ class Channel:
                 self._events.put_nowait(delta)
 
         return emit
+
+    def pass_on(self, whole: Completion) -> None:
+        """An answer that is there already, as one piece."""
+        calls = tuple(
+            ToolCallDelta(place, call.id, call.name, call.arguments) for place, call in enumerate(whole.tool_calls)
+        )
+        self._events.put_nowait(Delta(whole.content, calls))
 
     async def events_of(self, run: Coroutine[Any, Any, Completion]) -> AsyncIterator[StreamEvent]:
         """The events of `run`, Finished last; raises what it raises. Whoever stops reading ends it."""

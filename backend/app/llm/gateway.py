@@ -4,31 +4,36 @@ A call is routed to a plan, and pursued over its models within one deadline. Inv
 the books before, and what comes out is a whole, checked answer with its receipt, or an LLMError.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import TypeVar
 
 from app import clock
 from app.config import LLMSettings
-from app.llm.attempts import UNRECORDED, AttemptRecorder, Purpose
+from app.database import Database
+from app.llm.attempts import AttemptRecorder, FirstCall, Purpose
 from app.llm.breaker import Breaker
+from app.llm.cache import AnswerCache
 from app.llm.call import Call, Completion, Extracted, Receipt, StreamEvent
 from app.llm.channel import Channel
 from app.llm.client import FREE, LLMClient, Toll
+from app.llm.codecs import FREE_FORM, Codec, form_codec
+from app.llm.direct_books import DirectBooks, NoBooks
 from app.llm.doors import Doors
+from app.llm.errand import Errand, Send
 from app.llm.extraction import Answer, Extraction, Inquiry, Message, provider_of
 from app.llm.gate import UNLIMITED, ProviderGate
 from app.llm.limits import Limits, Turnstiles
 from app.llm.planner import Planner
-from app.llm.pursuit import Pursuit, Try
+from app.llm.pursuit import Try
 from app.llm.receipts import Account
-from app.llm.requests import Rendered, is_long, label_of, options_of, prepared, render, tokens_of
-from app.llm.routing import Candidate
+from app.llm.requests import Rendered, options_of, prepared, tokens_of
 from app.llm.routing_rules import RoutingRules, load_rules
 from app.llm.stub import StubUpstream
 from app.llm.upstreams import Upstreams
 from app.llm.vendor_answer import VendorAnswer
+from app.prompts.prompt_version import PromptVersion
 from app.providers.access import ProviderAccess
 from app.providers.from_settings import providers_of
 from app.providers.provider import Provider
@@ -48,29 +53,39 @@ class Gateway:
         *,
         providers: Callable[[], Mapping[str, Provider]],
         is_down: Callable[[str], bool] = lambda _provider: False,
+        database: Database | None = None,
     ) -> None:
         self._settings, self._upstreams, self._rules = settings, upstreams, rules
+        self._books = DirectBooks(database) if database else NoBooks()
+        self.cache = AnswerCache(database)
         self._planner = Planner(settings, rules, upstreams, providers, is_down)
         self.gate = ProviderGate(clock.local_seconds)
         self.breaker = Breaker(clock.local_seconds, faults_to_open=settings.circuit_faults)
         self.turnstiles = Turnstiles(clock.local_seconds)
         self._doors = Doors(self.gate, self.breaker)
 
+    def keeping_books(self) -> AbstractAsyncContextManager[None]:
+        """In the block, what a process that died left open on the books is marked."""
+        return self._books.swept()
+
     async def start(self) -> None:
         """Get the vendors' code ready, off the loop. Safe to repeat; a call does it where nobody did."""
         await self._upstreams.start()
 
     async def close(self) -> None:
-        """Drop what is under way. Safe to repeat."""
+        """Drop what is under way, and write down how it ended. Safe to repeat."""
         await self._upstreams.close()
+        await self._books.close()
+        await self.cache.close()
 
     async def extract(
-        self, call: Call, form: type[Answer], recorder: AttemptRecorder = UNRECORDED
+        self, call: Call, form: type[Answer], recorder: AttemptRecorder | None = None
     ) -> Extracted[Answer]:
         """A checked answer in this form.
 
-        Raises an LLMError, or what the recorder raised, LeaseLost above all. A cancellation drops the upstream call
-        and settles its attempt first.
+        Without a recorder, which a row of a lane brings along, its attempts are booked for the spender. Raises an
+        LLMError, or what the recorder raised, LeaseLost above all. A cancellation drops the upstream call and
+        settles its attempt first.
         """
         call = prepared(call)
 
@@ -79,10 +94,10 @@ class Gateway:
             toll = self._toll(attempt.candidate.provider, rendered.messages, request.max_tokens)
             return await self._upstreams.extract(attempt.candidate.provider, request, account, toll)
 
-        content, receipt = await self._pursue(call, recorder, send)
+        content, receipt = await self._answer(call, recorder, form_codec(form), send)
         return Extracted(content, receipt)
 
-    async def complete(self, call: Call, recorder: AttemptRecorder = UNRECORDED) -> Completion:
+    async def complete(self, call: Call, recorder: AttemptRecorder | None = None) -> Completion:
         """A whole answer in free form, or tool calls. Raises as `extract` does."""
         call = prepared(call)
 
@@ -90,9 +105,9 @@ class Gateway:
             inquiry = self._inquiry(call, attempt, rendered, seconds=attempt.share_seconds)
             return await self._upstreams.complete(inquiry, account, self._inquiry_toll(inquiry))
 
-        return _completion(*await self._pursue(call, recorder, send))
+        return _completion(*await self._answer(call, recorder, FREE_FORM, send))
 
-    async def stream(self, call: Call, recorder: AttemptRecorder = UNRECORDED) -> AsyncGenerator[StreamEvent]:
+    async def stream(self, call: Call, recorder: AttemptRecorder | None = None) -> AsyncGenerator[StreamEvent]:
         """The answer as it comes; the last event is Finished. Raises as `extract` does, then nothing was finished.
 
         After Restarted everything before it is void. Leaving the iteration (`aclose`) drops the upstream call.
@@ -105,17 +120,22 @@ class Gateway:
             return await self._upstreams.stream(inquiry, emit, account, self._inquiry_toll(inquiry))
 
         async def run() -> Completion:
-            return _completion(*await self._pursue(call, recorder, send, is_stream=True))
+            whole = _completion(*await self._answer(call, recorder, FREE_FORM, send, is_stream=True))
+            if whole.receipt.cached:
+                channel.pass_on(whole)
+            return whole
 
         async for event in channel.events_of(run()):
             yield event
 
-    def first_call(self, task: str) -> tuple[str, str] | None:
-        """The provider and model that a plain call of this task will ask first; None when it depends on the call."""
-        model = self._planner.usual_first(task)
-        if model is None or self._doors.allowance(model) != UNLIMITED:
+    def first_call(self, task: str, prompt: PromptVersion) -> FirstCall | None:
+        """What a plain call with this prompt will ask first; None when it depends on the call."""
+        first = self._planner.usual_first(task, prompt.hints)
+        if first is None or self._doors.allowance(first[0]) != UNLIMITED:
             return None
-        return provider_of(model), model
+        model, reason = first
+        purpose = Purpose(task, reason, prompt_id=prompt.id, prompt_version=prompt.version)
+        return FirstCall(provider_of(model), model, purpose)
 
     def allowance(self, task: str) -> int:
         """How many calls of this task may be made now; 0 while every model of its plan is closed."""
@@ -136,32 +156,19 @@ class Gateway:
             waiting=waiting,
         )
 
-    async def _pursue(
+    async def _answer(
         self,
         call: Call,
-        recorder: AttemptRecorder,
-        send: Callable[[Try, Rendered, Account], Awaitable[T]],
+        recorder: AttemptRecorder | None,
+        codec: Codec[T],
+        send: Send[T],
         *,
         is_stream: bool = False,
     ) -> tuple[T, Receipt]:
         deadline = clock.local_seconds() + call.deadline_seconds
         plan = await self._planner.plan(call)
-        account = Account(recorder, _purpose(call, is_stream=is_stream))
-        coverage = 1.0
-
-        async def send_rendered(attempt: Try) -> T:
-            nonlocal coverage
-            rendered = await _rendered(call, attempt.candidate)
-            coverage = rendered.coverage
-            account.because(attempt.reason)
-            return await send(attempt, rendered, account)
-
-        pursuit = Pursuit(plan, self._doors, send_rendered, deadline, call.is_queued)
-        candidate, answer = await pursuit.run()
-        label = label_of(call)
-        return answer, account.receipt(
-            provider=candidate.provider.name, model=candidate.name, prompt=label, coverage=coverage
-        )
+        account = Account(recorder or self._books.recorder_of(call), _purpose(call, is_stream=is_stream))
+        return await Errand(call, plan, account, codec, send, deadline).run(self._doors, self.cache)
 
     def _extraction(self, call: Call, form: type[Answer], attempt: Try, rendered: Rendered) -> Extraction[Answer]:
         settings, wished, reasks = self._settings, call.parameters, self._rules.tasks[call.task].reasks
@@ -200,22 +207,24 @@ class Gateway:
         return Toll(self.turnstiles.of(provider.name, limits), tokens)
 
 
-def build_gateway(settings: LLMSettings, access: ProviderAccess | None = None) -> Gateway:
+def build_gateway(
+    settings: LLMSettings, access: ProviderAccess | None = None, database: Database | None = None
+) -> Gateway:
     """A new one; nothing is imported or opened before its first use. Raises StartRefused.
 
-    Without access to the providers of a process it knows those of the settings only, and none is ever down.
+    Without access to the providers of a process it knows those of the settings only, and none is ever down. Without
+    a database calls are on the books only where a recorder is handed in.
     """
     upstreams = Upstreams(LLMClient(settings), StubUpstream(settings.stub_delay_seconds))
-    rules = load_rules(settings.routing_file)
-    if access is None:
-        own = providers_of(settings)
-        return Gateway(settings, upstreams, rules, providers=lambda: own)
-    return Gateway(settings, upstreams, rules, providers=access.registry.snapshot, is_down=access.monitor.is_down)
-
-
-async def _rendered(call: Call, candidate: Candidate) -> Rendered:
-    """What is long is cut in a thread: the tokens of a book take a while to count."""
-    return await asyncio.to_thread(render, call, candidate) if is_long(call) else render(call, candidate)
+    own = providers_of(settings)
+    return Gateway(
+        settings,
+        upstreams,
+        load_rules(settings.routing_file),
+        providers=access.registry.snapshot if access else lambda: own,
+        is_down=access.monitor.is_down if access else lambda _provider: False,
+        database=database,
+    )
 
 
 def _purpose(call: Call, *, is_stream: bool) -> Purpose:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 
-from app.llm.attempts import Attempt, AttemptRecorder, Purpose, Usage
+from app.llm.attempts import Attempt, AttemptOutcome, AttemptRecorder, Purpose, Saved, Usage
 from app.llm.call import AttemptNote, Receipt
 
 
@@ -26,11 +26,19 @@ class Account:
     def close(self, attempt: Attempt) -> None:
         self._recorder.close(attempt)
 
-    def receipt(self, *, provider: str, model: str, prompt: str | None, coverage: float = 1.0) -> Receipt:
+    async def note_cached(self, *, provider: str, model: str, purpose: Purpose | None = None, saved: Saved) -> Attempt:
+        attempt = await self._recorder.note_cached(
+            provider=provider, model=model, purpose=purpose or self._purpose, saved=saved
+        )
+        self._opened.append(attempt)
+        return attempt
+
+    def receipt(self, *, provider: str, model: str, prompt: str | None, coverage: float) -> Receipt:
         """After the answer: the last attempt is the one that gave it."""
         notes = tuple(_note(attempt) for attempt in self._opened)
         usage = notes[-1].usage if notes else Usage()
-        return Receipt(model, provider, usage, self._cost(), notes, prompt=prompt, coverage=coverage)
+        cached = bool(notes) and notes[-1].outcome is AttemptOutcome.CACHED
+        return Receipt(model, provider, usage, self._cost(), notes, prompt=prompt, coverage=coverage, cached=cached)
 
     def _cost(self) -> Decimal | None:
         costs = [attempt.usage.cost_usd for attempt in self._opened]
