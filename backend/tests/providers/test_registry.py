@@ -112,9 +112,7 @@ async def test_another_process_hears_of_each_change(
     assert "mine" not in other.snapshot()
 
 
-async def test_what_is_not_ours_to_open_is_unreadable_and_told_once(
-    app: FastAPI, register: Register
-) -> None:
+async def test_what_is_not_ours_to_open_is_unreadable_and_told_once(app: FastAPI, register: Register) -> None:
     await register()
     registry = ProviderRegistry(app.state.database, Vault(SettingsKeys([new_key()])), {})
     with capture_logs() as lines:
