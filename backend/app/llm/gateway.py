@@ -18,7 +18,7 @@ from app.llm.breaker import Breaker
 from app.llm.cache import AnswerCache
 from app.llm.call import Call, Completion, Extracted, Receipt, StreamEvent
 from app.llm.channel import Channel
-from app.llm.client import FREE, LLMClient, Toll
+from app.llm.client import FREE, Toll
 from app.llm.codecs import FREE_FORM, Codec, form_codec
 from app.llm.direct_books import DirectBooks, NoBooks
 from app.llm.doors import Doors
@@ -33,8 +33,7 @@ from app.llm.requests import Rendered, options_of, prepared, tokens_of
 from app.llm.reservation import most_usd, tokens_beside, tokens_of_form
 from app.llm.routing import Candidate
 from app.llm.routing_rules import RoutingRules, load_rules
-from app.llm.stub import StubUpstream
-from app.llm.upstreams import Upstreams
+from app.llm.upstreams import Upstreams, build_upstreams
 from app.llm.vendor_answer import VendorAnswer
 from app.prompts.prompt_version import PromptVersion
 from app.providers.access import ProviderAccess
@@ -189,6 +188,7 @@ class Gateway:
             max_tokens=wished.max_tokens or settings.max_tokens,
             max_reasks=settings.max_retries if reasks is None else reasks,
             provider=attempt.candidate.provider,
+            task=call.task,
         )
 
     def _inquiry(self, call: Call, attempt: Try, rendered: Rendered, *, seconds: float) -> Inquiry:
@@ -201,6 +201,7 @@ class Gateway:
             options_of(call.parameters),
             first_token_seconds=rules.first_token_seconds,
             stall_seconds=rules.stall_seconds,
+            task=call.task,
         )
 
     def _inquiry_most_usd(self, candidate: Candidate, inquiry: Inquiry) -> Decimal | None:
@@ -233,7 +234,7 @@ def build_gateway(
     Without access to the providers of a process it knows those of the settings only, and none is ever down. Without
     a database calls are on the books only where a recorder is handed in.
     """
-    upstreams = Upstreams(LLMClient(settings), StubUpstream(settings.stub_delay_seconds))
+    upstreams = build_upstreams(settings)
     own = providers_of(settings)
     return Gateway(
         settings,

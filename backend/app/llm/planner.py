@@ -8,7 +8,7 @@ from app.errors import LLMDisabled
 from app.llm.call import Call, Complexity, Spender
 from app.llm.extraction import ModelFacts, provider_of
 from app.llm.requests import wish_of
-from app.llm.routing import TASK_PREFIX, Plan, Surroundings, make_plan, names_of, usual_first
+from app.llm.routing import TASK_PREFIX, Plan, Surroundings, make_plan, names_of, rules_of, usual_first
 from app.llm.routing_rules import RoutingRules
 from app.llm.upstreams import Upstreams
 from app.prompts.template import ModelHints
@@ -40,6 +40,7 @@ class Planner:
         if not self._is_on:
             raise LLMDisabled
         around = self._surroundings()
+        rules_of(call.task, around, field="task")
         if self._needs_wire(call, around):
             await self.upstreams.start()
         return make_plan(replace(wish_of(call), is_budgeted=self.is_budgeted(call.spender)), around)

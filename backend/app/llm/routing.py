@@ -89,7 +89,7 @@ class Surroundings:
 
 def make_plan(wish: Wish, around: Surroundings) -> Plan:
     """Raises LLMBadRequest for a task that has no rules, LLMPrivateText for a text that nobody may see."""
-    rules = _rules_of(wish.task, around, field="task")
+    rules = rules_of(wish.task, around, field="task")
     if wish.privacy is Privacy.NONE:
         raise LLMPrivateText
     candidates: list[Candidate] = []
@@ -111,7 +111,7 @@ def names_of(models: Iterable[str], around: Surroundings) -> list[str]:
         if task == name:
             found.append(name)
         else:
-            found += [rule.model for rule in _listed(_rules_of(task, around, field="models"), around)]
+            found += [rule.model for rule in _listed(rules_of(task, around, field="models"), around)]
     return list(dict.fromkeys(found))
 
 
@@ -123,7 +123,8 @@ def usual_first(task: str, complexity: Complexity, around: Surroundings) -> tupl
     return _in_order(rules, complexity, around)[0]
 
 
-def _rules_of(task: str, around: Surroundings, *, field: str) -> TaskRules:
+def rules_of(task: str, around: Surroundings, *, field: str) -> TaskRules:
+    """Raises LLMBadRequest that names the field, for a task of which the rules know nothing."""
     rules = around.rules.of(task)
     if rules is None:
         raise LLMBadRequest("There is no task of this name.", field=field)
