@@ -21,7 +21,7 @@ from app.errors import (
 )
 from app.llm.call import Complexity, Privacy
 from app.llm.extraction import ModelFacts
-from app.llm.routing import Plan, Surroundings, Wish, make_plan, names_of
+from app.llm.routing import Plan, Surroundings, Wish, make_plan, names_of, usual_first
 from app.llm.routing_rules import RoutingRules, load_rules
 from app.providers.provider import KeyState, Provider, ProviderKind
 
@@ -96,6 +96,12 @@ def test_by_price_the_cheapest_comes_first_and_an_unknown_price_last() -> None:
     found = plan("thrifty")
     assert order(found) == [CHEAP, DEAR, UNPRICED]
     assert found.candidates[0].reason == "cheapest for standard work"
+
+
+def test_what_is_asked_first_is_known_beforehand_but_for_prices() -> None:
+    assert usual_first("mixed", Complexity.STANDARD, AROUND) == (DEAR, "listed first for standard work")
+    assert usual_first("thrifty", Complexity.STANDARD, AROUND) is None
+    assert usual_first("nonsense", Complexity.STANDARD, AROUND) is None
 
 
 def test_the_price_of_a_provider_that_is_gone_is_unknown() -> None:
