@@ -36,8 +36,10 @@ KNOWN = {
     DEAR: ModelFacts("cloud", input_price_usd=Decimal(9), output_price_usd=Decimal(9), context_window=9000),
     LOCAL: ModelFacts("home", input_price_usd=Decimal(0), output_price_usd=Decimal(0)),
     UNPRICED: ModelFacts("other"),
+    "home/odd": ModelFacts("home"),
     "other/nowhere": ModelFacts("other", is_provider_known=False),
 }
+BUDGET_ORDER = [CHEAP, UNPRICED, "home/odd"]
 RULES = {
     "plain": {},
     "mixed": {
@@ -257,3 +259,14 @@ def test_a_mistake_in_the_file_is_named_with_its_place(text: str, told: str, rul
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(StartRefused, match="LITEVAULT_LLM_ROUTING_FILE"):
         load_rules(tmp_path / "nowhere.yaml")
+
+
+def test_under_a_budget_a_model_without_a_price_is_left_out_unless_it_is_local() -> None:
+    plan = make_plan(Wish("plain", models=tuple(BUDGET_ORDER), is_budgeted=True), AROUND)
+    assert [candidate.name for candidate in plan.candidates] == [CHEAP, "home/odd"]
+    assert [(entry.name, entry.reason) for entry in plan.left_out] == [(UNPRICED, "unpriced")]
+
+
+def test_a_plan_without_any_price_waits_under_a_budget() -> None:
+    fault = make_plan(Wish("plain", models=(UNPRICED,), is_budgeted=True), AROUND).fault()
+    assert (fault.code, fault.remedy) == ("LLM_BUDGET_EXCEEDED", Remedy.WAIT)
