@@ -16,6 +16,7 @@ from app.accounts import profile_routes
 from app.accounts.identity import Identity
 from app.accounts.roles import Role
 from app.analytics import routes as analytics_routes
+from app.analytics import usage_routes
 from app.config import Settings, load_settings
 from app.database import Database
 from app.enrichment.lane import EnrichmentLane
@@ -58,6 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
         analytics_routes.router,
         provider_routes.router,
         spending_routes.router,
+        usage_routes.router,
     )
     for router in routers:
         app.include_router(router, prefix="/api/v1", responses=COMMON_ERRORS)
