@@ -150,6 +150,7 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
     database_url: Annotated[str | None, Field(repr=False)] = None
     secret_keys: SecretsByComma = []
+    alert_urls: SecretsByComma = []
     data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = _DEFAULT_DATA_DIR
     prompts_dir: Annotated[Path | None, AfterValidator(_expanded)] = None
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_in_lower_case)] = "info"

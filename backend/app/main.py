@@ -34,6 +34,7 @@ from app.providers import routes as provider_routes
 from app.providers.access import ProviderAccess, build_access
 from app.shutdown import on_stop_signal
 from app.spending import routes as spending_routes
+from app.spending.alerts import AlertTeller
 from app.spending.known_budgets import KnownBudgets
 from app.spending.service import WaitingRows
 from app.web import COMMON_ERRORS, Guard, RequestContext, install_error_handlers
@@ -177,14 +178,14 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
 @asynccontextmanager
 async def _calling(settings: Settings, database: Database) -> AsyncIterator[Calling]:
     access = build_access(settings, database)
-    budgets = KnownBudgets(database)
+    budgets, alerts = KnownBudgets(database), AlertTeller(database, settings.alert_urls)
     gateway = build_gateway(
         settings.llm, access, database, lambda spender: budgets.covers(spender.user_id, spender.api_key_id)
     )
     providers = replace(access, traffic=gateway)
     try:
         await providers.start()
-        async with budgets.followed(), gateway.keeping_books():
+        async with budgets.followed(), gateway.keeping_books(), alerts.telling():
             yield Calling(providers, budgets, gateway)
     finally:
         await gateway.close()

@@ -1,4 +1,4 @@
-"""Summaries, by day, of what is folded away of the books.
+"""Summaries, by day, of what is folded away of the books; which channels were told of an alert.
 
 Revision ID: 013
 Revises: 012
@@ -29,7 +29,11 @@ def upgrade() -> None:
         *(sa.Column(name, sa.BigInteger, nullable=False) for name in sums),
     )
     op.create_index("ix_llm_usage_days_day", "llm_usage_days", ["day"])
+    json = sa.JSON(none_as_null=True).with_variant(sa.dialects.postgresql.JSONB(none_as_null=True), "postgresql")
+    told = sa.Column("told_channels", json, nullable=False, server_default=sa.text("'[]'"))
+    op.add_column("spending_alerts", told)
 
 
 def downgrade() -> None:
+    op.drop_column("spending_alerts", "told_channels")
     op.drop_table("llm_usage_days")

@@ -51,7 +51,10 @@ class LLMSpend(Base):
 
 
 class SpendingAlert(Base):
-    """A threshold that was crossed, written in the transaction that crossed it; kept until it was told."""
+    """A threshold that was crossed, written in the transaction that crossed it; kept until it was told.
+
+    `told_channels` are the places, in the setting, of those that have it; the others are tried again.
+    """
 
     __tablename__ = "spending_alerts"
 
@@ -66,6 +69,7 @@ class SpendingAlert(Base):
     at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     tries: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
     not_before: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    told_channels: Mapped[list[int]] = mapped_column(JsonColumn, default=list, server_default=text("'[]'"))
     told_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (
