@@ -32,6 +32,9 @@ from app.prompts.registry import PromptRegistry, as_in_files, following
 from app.providers import routes as provider_routes
 from app.providers.access import ProviderAccess, build_access
 from app.shutdown import on_stop_signal
+from app.spending import routes as spending_routes
+from app.spending.known_budgets import KnownBudgets
+from app.spending.service import WaitingRows
 from app.web import COMMON_ERRORS, Guard, RequestContext, install_error_handlers
 from app.worker.crew import Crew
 from app.worker.retry import RetryPolicy
@@ -54,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
         prompt_routes.router,
         analytics_routes.router,
         provider_routes.router,
+        spending_routes.router,
     )
     for router in routers:
         app.include_router(router, prefix="/api/v1", responses=COMMON_ERRORS)
@@ -107,12 +111,23 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     async with running(settings, with_worker=settings.worker_enabled) as process:
         app.state.database = process.database
         app.state.crew = process.crew
-        app.state.providers = process.providers
-        app.state.gateway = process.gateway
+        app.state.providers = process.calling.providers
+        app.state.gateway = process.calling.gateway
         app.state.prompts = process.prompts
+        app.state.known_budgets = process.calling.budgets
+        app.state.waiting_rows = [WaitingRows(EnrichmentLane.work_table.table.name, EnrichmentLane.work_table.working)]
         app.state.identity = Identity(process.database, dev_auth=settings.dev_auth_allowed)
         app.state.dev_role = Role.named(settings.dev_role)
         yield
+
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """What it takes to call a model."""
+
+    providers: ProviderAccess
+    budgets: KnownBudgets
+    gateway: Gateway
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +135,7 @@ class Process:
     """What runs in this process beneath the web."""
 
     database: Database
-    providers: ProviderAccess
-    gateway: Gateway
+    calling: Calling
     prompts: PromptRegistry
     crew: Crew | None
 
@@ -131,14 +145,10 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
     """The database, the newswire and, where wanted, the workers; drained and closed at the end or on a signal."""
     prompts = as_in_files(settings.environment, settings.prompts_dir)
     database = Database(settings.resolved_database_url)
-    access = build_access(settings, database)
-    gateway = build_gateway(settings.llm, access, database)
     await database.start()
     newswire = Newswire(database)
     newswire.start()
-    providers = replace(access, traffic=gateway)
-    await providers.start()
-    crew = _crew(settings, database, prompts, gateway) if with_worker else None
+    crew: Crew | None = None
 
     def stop(signals: int = 1) -> None:
         database.noticeboard.close()
@@ -147,18 +157,36 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
 
     with on_stop_signal(stop):
         try:
-            async with following(database, prompts), gateway.keeping_books():
-                if crew is not None:
-                    crew.start()
-                yield Process(database, providers, gateway, prompts, crew)
+            async with _calling(settings, database) as calling, following(database, prompts):
+                crew = _crew(settings, database, prompts, calling.gateway) if with_worker else None
+                try:
+                    if crew is not None:
+                        crew.start()
+                    yield Process(database, calling, prompts, crew)
+                finally:
+                    stop()
+                    if crew is not None:
+                        await crew.wait_stopped()
         finally:
-            stop()
-            if crew is not None:
-                await crew.wait_stopped()
-            await gateway.close()
-            await providers.close()
             await newswire.close()
             await database.close()
+
+
+@asynccontextmanager
+async def _calling(settings: Settings, database: Database) -> AsyncIterator[Calling]:
+    access = build_access(settings, database)
+    budgets = KnownBudgets(database)
+    gateway = build_gateway(
+        settings.llm, access, database, lambda spender: budgets.covers(spender.user_id, spender.api_key_id)
+    )
+    providers = replace(access, traffic=gateway)
+    try:
+        await providers.start()
+        async with budgets.followed(), gateway.keeping_books():
+            yield Calling(providers, budgets, gateway)
+    finally:
+        await gateway.close()
+        await providers.close()
 
 
 def _crew(settings: Settings, database: Database, prompts: PromptRegistry, gateway: Gateway) -> Crew:

@@ -7,6 +7,7 @@ from app.llm.attempt_model import LLMAttempt
 from app.llm.cache_model import CachedAnswer
 from app.prompts.prompt_model import PromptRow, PromptVersionRow
 from app.providers.provider_model import LLMProvider
+from app.spending.budget_model import LLMBudget, LLMSpend, SpendingAlert
 
 metadata = Base.metadata
 
@@ -17,9 +18,12 @@ __all__ = [
     "ItemEvent",
     "ItemTag",
     "LLMAttempt",
+    "LLMBudget",
     "LLMProvider",
+    "LLMSpend",
     "PromptRow",
     "PromptVersionRow",
+    "SpendingAlert",
     "Tag",
     "User",
     "metadata",

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.clock import local_seconds
 from app.database import Database, new_id
-from app.errors import ApiError, PayloadTooLarge
+from app.errors import ApiError, BudgetExceeded, LLMBudgetExceeded, PayloadTooLarge
 
 log = structlog.get_logger()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -189,6 +189,7 @@ def error_response(
 def install_error_handlers(app: FastAPI) -> None:
     """Every error that a route or the router raises leaves as the envelope."""
     app.add_exception_handler(ApiError, _answer_api_error)
+    app.add_exception_handler(LLMBudgetExceeded, _answer_budget)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
 
@@ -208,6 +209,12 @@ async def _answer_api_error(request: Request, error: Exception) -> Response:
         details=error.details,
         headers=headers,
     )
+
+
+async def _answer_budget(request: Request, error: Exception) -> Response:
+    """Of a call that somebody waits for; an item waits in the queue instead."""
+    assert isinstance(error, LLMBudgetExceeded)  # noqa: S101 - as above
+    return await _answer_api_error(request, BudgetExceeded(error))
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
@@ -296,6 +303,7 @@ _MEANINGS = {
     413: "The body is too large.",
     415: "The body is not JSON.",
     422: "The request does not have the required form.",
+    429: "A quota, a limit or a budget is used up; `details` says how much and until when.",
     500: "A fault of the server.",
     503: "The database cannot be used right now.",
 }

@@ -75,7 +75,7 @@ class StubProvider:
 
     def _purpose(self) -> Purpose:
         prompt = self._prompts.get(PROMPT_ID)
-        return Purpose("enrichment", "the stub", prompt_id=prompt.id, prompt_version=prompt.version)
+        return Purpose("enrichment", "the stub", prompt_id=prompt.id, prompt_version=prompt.version, most_usd=_FREE)
 
     def _fault_for(self, text: str) -> LLMError | None:
         """The fault that this text meets. Never one that waits: it would hide the code one wants to see."""

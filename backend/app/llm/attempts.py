@@ -1,6 +1,6 @@
 """Attempts: every upstream call is on the books before it leaves, and is settled after it.
 
-These are the values and the seam; `llm/books.py` keeps them in the database.
+These are the values and the seam; `llm/ledger.py` keeps them in the database.
 """
 
 from dataclasses import dataclass, field
@@ -76,7 +76,10 @@ NOTHING = Usage(0, 0, Decimal(0), Decimal(0))
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What an upstream call is made for. `reason`: why this model, and which try."""
+    """What an upstream call is made for, and the most that it may cost, None when nobody knows.
+
+    `reason`: why this model, and which try.
+    """
 
     task: str | None = None
     reason: str | None = None
@@ -84,6 +87,7 @@ class Purpose:
     prompt_version: int | None = None
     api_key_id: str | None = None
     is_stream: bool = False
+    most_usd: Decimal | None = None
 
 
 UNSAID = Purpose()

@@ -18,6 +18,10 @@ class Account:
     def because(self, reason: str) -> None:
         self._purpose = replace(self._purpose, reason=reason)
 
+    def may_cost(self, most_usd: Decimal | None) -> None:
+        """Each of the openings that follow, at most."""
+        self._purpose = replace(self._purpose, most_usd=most_usd)
+
     async def open(self, *, provider: str, model: str, purpose: Purpose | None = None) -> Attempt:
         attempt = await self._recorder.open(provider=provider, model=model, purpose=purpose or self._purpose)
         self._opened.append(attempt)
@@ -27,9 +31,8 @@ class Account:
         self._recorder.close(attempt)
 
     async def note_cached(self, *, provider: str, model: str, purpose: Purpose | None = None, saved: Saved) -> Attempt:
-        attempt = await self._recorder.note_cached(
-            provider=provider, model=model, purpose=purpose or self._purpose, saved=saved
-        )
+        purpose = purpose or replace(self._purpose, most_usd=Decimal(0))
+        attempt = await self._recorder.note_cached(provider=provider, model=model, purpose=purpose, saved=saved)
         self._opened.append(attempt)
         return attempt
 

@@ -268,7 +268,7 @@ class Worker:
             log.error("item.failed", code=error.code, http_status=error.http_status)
             return Settled(self._lane.failure(error))
         log.warning("item.deferred", code=error.code, http_status=error.http_status, seconds=decision.delay_seconds)
-        return GivenBack(decision.delay_seconds, decision.attempt_returned, to_tail=decision.to_tail)
+        return GivenBack(decision.delay_seconds, decision.attempt_returned, decision.to_tail, error.code)
 
     def _job_done(self, job: _Job, recorder: JobRecorder, task: asyncio.Task[Outcome]) -> None:
         outcome: Outcome

@@ -19,11 +19,9 @@ from app.llm.attempt_model import LLMAttempt
 from app.llm.cache import forget_expired
 from app.llm.cache_model import CachedAnswer
 from app.llm.call import CacheScope, Call, Completion, Delta, Finished, Parameters, Spender
-from app.llm.client import LLMClient
 from app.llm.gateway import Gateway
 from app.llm.routing_rules import RoutingRules, TaskRules, load_rules
-from app.llm.stub import StubUpstream
-from app.llm.upstreams import Upstreams
+from app.llm.upstreams import build_upstreams
 from app.providers.from_settings import providers_of
 from tests.llm.gateway_calls import SECOND, chat
 from tests.llm.recorder import MODEL, Recorder, llm_settings
@@ -37,7 +35,7 @@ def cached_gateway(upstream: ProtocolServer, database: Database | None, seconds:
     settings = llm_settings(upstream.base_url, fallback_models=[SECOND])
     tasks = {**load_rules().tasks, "chat": TaskRules(cache_seconds=seconds)}
     own = providers_of(settings)
-    upstreams = Upstreams(LLMClient(settings), StubUpstream())
+    upstreams = build_upstreams(settings)
     return Gateway(settings, upstreams, RoutingRules(tasks=tasks), providers=lambda: own, database=database)
 
 
