@@ -37,6 +37,8 @@ from app.spending import routes as spending_routes
 from app.spending.alerts import AlertTeller
 from app.spending.known_budgets import KnownBudgets
 from app.spending.service import WaitingRows
+from app.sweeps.retention import sweeps_of
+from app.sweeps.sweeper import swept
 from app.web import COMMON_ERRORS, Guard, RequestContext, install_error_handlers
 from app.worker.crew import Crew
 from app.worker.retry import RetryPolicy
@@ -185,7 +187,7 @@ async def _calling(settings: Settings, database: Database) -> AsyncIterator[Call
     providers = replace(access, traffic=gateway)
     try:
         await providers.start()
-        async with budgets.followed(), gateway.keeping_books(), alerts.telling():
+        async with budgets.followed(), gateway.keeping_books(), alerts.telling(), swept(database, sweeps_of(settings)):
             yield Calling(providers, budgets, gateway)
     finally:
         await gateway.close()

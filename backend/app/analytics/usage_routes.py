@@ -1,10 +1,12 @@
 """The routes of the usage report: one's own for everybody, all of it for operators."""
 
+import re
 from datetime import date, timedelta
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import BeforeValidator
 
 from app.accounts.identity import CurrentUserId
 from app.accounts.roles import Role, requires
@@ -17,6 +19,17 @@ from app.web import DatabaseOf, WireModel, declared_errors
 
 router = APIRouter(tags=["usage"])
 _DAYS = 30
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def _day(value: object) -> object:
+    """Not the seconds since 1970 that pydantic takes for a day as well."""
+    if isinstance(value, str) and _DAY.fullmatch(value) is None:
+        raise ValueError("must be a day as 2026-01-31")
+    return value
+
+
+_Date = Annotated[date, BeforeValidator(_day, json_schema_input_type=date)]
 
 
 class UsageOut(WireModel):
@@ -39,8 +52,8 @@ class UsagesOut(WireModel):
     usage: list[UsageOut]
 
 
-_Since = Annotated[date | None, Query(alias="from", description="The first day, UTC; a month ago by default.")]
-_Until = Annotated[date | None, Query(alias="to", description="The last day, UTC; today by default.")]
+_Since = Annotated[_Date | None, Query(alias="from", description="The first day, UTC; a month ago by default.")]
+_Until = Annotated[_Date | None, Query(alias="to", description="The last day, UTC; today by default.")]
 _By = Annotated[GroupBy, Query(alias="groupBy")]
 
 

@@ -133,6 +133,17 @@ def usage(
         command.report_and_tell(by, since, until, form="json" if as_json else "csv" if as_csv else "table")
 
 
+@app.command()
+def sweep(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove what LITEVAULT_KEEP_* no longer keep; a server does so by itself every hour."""
+    from app.cli import sweep as command  # noqa: PLC0415 - see above
+
+    with refusals_in_one_line():
+        command.sweep_and_tell(dry_run=dry_run)
+
+
 @credentials.command()
 def rotate() -> None:
     """Encrypt every stored key anew under the newest encryption key; servers may run. Safe to repeat."""
