@@ -8,6 +8,7 @@ from app.llm.cache_model import CachedAnswer
 from app.prompts.prompt_model import PromptRow, PromptVersionRow
 from app.providers.provider_model import LLMProvider
 from app.spending.budget_model import LLMBudget, LLMSpend, LLMUsageDay, SpendingAlert
+from app.spending.quotas import QuotaCount
 
 metadata = Base.metadata
 
@@ -24,6 +25,7 @@ __all__ = [
     "LLMUsageDay",
     "PromptRow",
     "PromptVersionRow",
+    "QuotaCount",
     "SpendingAlert",
     "Tag",
     "User",
