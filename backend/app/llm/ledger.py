@@ -79,7 +79,7 @@ def book_ahead(session: Session, openings: Sequence[tuple[Account, Attempt]]) ->
 def _insert(session: Session, openings: Sequence[tuple[Account, Attempt]], now: datetime, *, ahead: bool) -> list[Any]:
     found: list[Any] = []
     for table, working in {(account.table, account.working) for account, _ in openings}:
-        rows = [_row(account, attempt) for account, attempt in openings if account.table == table]
+        rows = [_row(account, attempt, ahead=ahead) for account, attempt in openings if account.table == table]
         statement = _book(table, working, on_sqlite=_is_sqlite(session), ahead=ahead)
         found += session.execute(statement, {"rows": encode_rows(rows), "now": _time(session, now)}).all()
     return found
@@ -89,8 +89,8 @@ def _spender(account: Account, attempt: Attempt, booked_at: datetime) -> Spender
     return Spender(account.user_id, attempt.purpose.api_key_id, booked_at)
 
 
-def _row(account: Account, attempt: Attempt) -> dict[str, Any]:
-    return {
+def _row(account: Account, attempt: Attempt, *, ahead: bool) -> dict[str, Any]:
+    row = {
         "id": attempt.id,
         "lane": account.lane,
         "item_id": account.id,
@@ -99,8 +99,8 @@ def _row(account: Account, attempt: Attempt) -> dict[str, Any]:
         "provider": attempt.provider,
         "model": attempt.model,
         **purpose_columns(attempt.purpose),
-        "reserved_usd": to_pico(attempt.purpose.most_usd),
     }
+    return row if ahead else {**row, "reserved_usd": to_pico(attempt.purpose.most_usd)}
 
 
 def purpose_columns(purpose: Purpose) -> dict[str, Any]:
@@ -125,19 +125,20 @@ _BOOKED: dict[str, ColumnType] = {
     "provider": "text",
     "model": "text",
     **_PURPOSE,
-    "reserved_usd": "bigint",
 }
+_BOOKED_PAID: dict[str, ColumnType] = {**_BOOKED, "reserved_usd": "bigint"}
 
 
 @cache
 def _book(table: str, working: str, *, on_sqlite: bool, ahead: bool) -> TextClause:
     """The question whether there are budgets is part of the statement: asked before, on PostgreSQL, the answer could
     be out of date; whoever makes the first budget locks the table of the books, and so waits for this one."""
+    columns = _BOOKED if ahead else _BOOKED_PAID
     uncounted = f" AND NOT {IS_COUNTING}" if ahead else ""
     return text(
-        f"INSERT INTO llm_attempts ({', '.join(_BOOKED)}, started_at)"  # noqa: S608 - names from our own code
-        f" SELECT {', '.join('v.' + name for name in _BOOKED)}, {_moment(':now', on_sqlite=on_sqlite)}"
-        f" FROM {rows_as_table(_BOOKED, on_sqlite=on_sqlite)} JOIN {table} ON {table}.id = v.item_id"
+        f"INSERT INTO llm_attempts ({', '.join(columns)}, started_at)"  # noqa: S608 - names from our own code
+        f" SELECT {', '.join('v.' + name for name in columns)}, {_moment(':now', on_sqlite=on_sqlite)}"
+        f" FROM {rows_as_table(columns, on_sqlite=on_sqlite)} JOIN {table} ON {table}.id = v.item_id"
         f" WHERE {table}.claim_seq = v.claim_seq AND {table}.status || '' = '{working}'{uncounted}"
         f" RETURNING id{'' if ahead else f', {IS_COUNTING} AS is_counting'}"
     )
@@ -159,18 +160,23 @@ _SETTLED: dict[str, ColumnType] = {
     "first_token_ms": "bigint",
     "saved_tokens": "bigint",
     "saved_usd": "bigint",
-    "reserved_usd": "bigint",
     "id": "text",
 }
+_SETTLED_PAID: dict[str, ColumnType] = {**_SETTLED, "reserved_usd": "bigint"}
 # Of an attempt that was booked ahead it becomes known later; of all others it stays as it was.
 _AS_SETTLED = {"reserved_usd": "COALESCE(llm_attempts.reserved_usd, {})"}
 # As an expression: else PostgreSQL takes the few open attempts for a reason to walk through the whole table.
 _UNSETTLED = "COALESCE(llm_attempts.outcome, 'IN_DOUBT') = 'IN_DOUBT'"
-_SETTLE_EACH = (
-    "UPDATE llm_attempts SET "  # noqa: S608 - no value is in the text
-    + ", ".join(f"{name} = {_AS_SETTLED.get(name, '{}').format('?')}" for name in _SETTLED if name != "id")
-    + f" WHERE id = ? AND {_UNSETTLED}"
-)
+
+
+def _settle_each(*names: str) -> str:
+    settings = ", ".join(f"{name} = {_AS_SETTLED.get(name, '{}').format('?')}" for name in names)
+    return f"UPDATE llm_attempts SET {settings} WHERE id = ? AND {_UNSETTLED}"  # noqa: S608 - no value is in the text
+
+
+# The free ones, which are many at a time, do without the column for what was reserved: it was nothing from the start.
+_SETTLE_FREE = _settle_each(*[name for name in _SETTLED if name != "id"])
+_SETTLE_PAID = _settle_each("reserved_usd", *[name for name in _SETTLED if name != "id"])
 
 
 def settle(session: Session, attempts: Sequence[Attempt]) -> None:
@@ -180,21 +186,33 @@ def settle(session: Session, attempts: Sequence[Attempt]) -> None:
     """
     if not attempts:
         return
-    rows = [_settlement(session, attempt) for attempt in attempts]
     if _is_sqlite(session):
-        _settle_on_sqlite(session, rows)
+        _settle_on_sqlite(session, attempts)
         return
-    named = [dict(zip(_SETTLED, row, strict=True)) for row in rows]
-    changed = session.execute(_settle(), {"rows": encode_rows(named)}).all()
+    named = [dict(zip(_SETTLED, _settlement(session, attempt), strict=True)) for attempt in attempts]
+    paid = [
+        {**row, "reserved_usd": to_pico(attempt.purpose.most_usd)} for row, attempt in zip(named, attempts, strict=True)
+    ]
+    changed = session.execute(_settle(), {"rows": encode_rows(paid)}).all()
     if changed:
         counters.settle(session, [_change(row, row.charge_before, row.charge) for row in changed])
 
 
-def _settle_on_sqlite(session: Session, rows: Sequence[tuple[Any, ...]]) -> None:
+def _settle_on_sqlite(session: Session, attempts: Sequence[Attempt]) -> None:
     """The one writer may look before and after; no statement tells it what it wanted to know in passing."""
-    ids = encode_rows([{"id": row[-1]} for row in rows])
-    before = session.execute(_charges(_UNSETTLED), {"rows": ids}).all() if counters.is_counting(session) else ()
-    session.connection().exec_driver_sql(_SETTLE_EACH, list(rows))
+    ids = before = None
+    if counters.is_counting(session):
+        ids = encode_rows([{"id": attempt.id} for attempt in attempts])
+        before = session.execute(_charges(_UNSETTLED), {"rows": ids}).all()
+    free = [_settlement(session, attempt) for attempt in attempts if not attempt.purpose.most_usd]
+    paid = [
+        (to_pico(attempt.purpose.most_usd), *_settlement(session, attempt))
+        for attempt in attempts
+        if attempt.purpose.most_usd
+    ]
+    for statement, rows in ((_SETTLE_FREE, free), (_SETTLE_PAID, paid)):
+        if rows:
+            session.connection().exec_driver_sql(statement, rows)
     if before:
         after = {row.id: row.charge for row in session.execute(_charges("true"), {"rows": ids})}
         counters.settle(session, [_change(row, row.charge, after[row.id]) for row in before])
@@ -229,7 +247,7 @@ def _settle() -> TextualSelect:
     """
     plain = [
         f"{name} = {_AS_SETTLED.get(name, '{}').format(f'v.{name}')}"
-        for name in _SETTLED
+        for name in _SETTLED_PAID
         if name not in ("id", "ended_at")
     ]
     names = ", ".join(f"llm_attempts.{entry.key}" for entry in _WHOSE)
@@ -237,7 +255,7 @@ def _settle() -> TextualSelect:
     return text(
         f"WITH changed AS (UPDATE llm_attempts"  # noqa: S608 - no value is in the text
         f" SET ended_at = {_moment('v.ended_at', on_sqlite=False)}, {', '.join(plain)}"
-        f" FROM {rows_as_table(_SETTLED, on_sqlite=False)} WHERE llm_attempts.id = v.id AND {_UNSETTLED}"
+        f" FROM {rows_as_table(_SETTLED_PAID, on_sqlite=False)} WHERE llm_attempts.id = v.id AND {_UNSETTLED}"
         f" RETURNING {names}, {_CHARGE.format('llm_attempts')} AS charge,"
         f" CASE WHEN {IS_COUNTING} THEN ({before}) END AS charge_before)"
         f" SELECT id, user_id, api_key_id, started_at, charge, charge_before FROM changed WHERE {IS_COUNTING}"
@@ -263,7 +281,6 @@ def _settlement(session: Session, attempt: Attempt) -> tuple[Any, ...]:
         attempt.first_token_ms,
         None if saved is None else saved.tokens,
         None if saved is None else to_pico(saved.cost_usd),
-        to_pico(attempt.purpose.most_usd),
         attempt.id,
     )
 
