@@ -13,7 +13,11 @@
     │   ├── NameTaken                 409
     │   ├── VersionConflict           409
     │   ├── PayloadTooLarge           413
+    │   ├── QueryUnfinished           409
+    │   ├── QueryCancelled            409
     │   ├── PromptRefused             422 VALIDATION_ERROR: a template, or the values for one
+    │   ├── QueryRefused              422 VALIDATION_ERROR: what is asked of a model cannot be asked
+    │   ├── CallFailed                502, or as the LLMError that it shows
     │   └── ServiceUnavailable        503
     ├── StartRefused                  the process must not start; the message says how to mend it
     │   ├── SettingsRefused           values of settings are wrong
@@ -46,14 +50,14 @@ from typing import ClassVar
 class LiteVaultError(Exception):
     """The root; `code` is what programs read, the message is what people read."""
 
-    code: ClassVar[str] = "INTERNAL_ERROR"
-    retryable: ClassVar[bool] = False
+    code: str = "INTERNAL_ERROR"
+    retryable: bool = False
 
 
 class ApiError(LiteVaultError):
     """Shown to the caller in the error envelope; `details` never echoes a rejected value."""
 
-    status: ClassVar[int] = 500
+    status: int = 500
     sentence: ClassVar[str] = "Something went wrong on the server."
 
     def __init__(self, message: str | None = None, details: Mapping[str, object] | None = None) -> None:
@@ -115,6 +119,16 @@ class VersionConflict(ApiError):
     sentence = "Somebody else changed it meanwhile; read it again, then repeat the change."
 
 
+class QueryUnfinished(ApiError):
+    code, status, retryable = "QUERY_UNFINISHED", 409, True
+    sentence = "The query has no result yet; ask again in a moment."
+
+
+class QueryCancelled(ApiError):
+    code, status = "QUERY_CANCELLED", 409
+    sentence = "The query was cancelled; it will have no result."
+
+
 class PayloadTooLarge(ApiError):
     code, status = "PAYLOAD_TOO_LARGE", 413
     sentence = "The body is larger than this server takes."
@@ -125,6 +139,45 @@ class PromptRefused(ApiError):
 
     code, status = "VALIDATION_ERROR", 422
     sentence = "The prompt cannot be used as it is."
+
+
+class QueryRefused(ApiError):
+    """What is asked of a model cannot be asked; `details.errors` names each field and rule."""
+
+    code, status = "VALIDATION_ERROR", 422
+    sentence = "The query cannot be carried out as it is."
+
+    def __init__(self, field: str, rule: str, complaint: str) -> None:
+        errors = [{"field": field, "rule": rule, "message": complaint}]
+        super().__init__(f"{self.sentence} {field}: {complaint}", {"errors": errors})
+
+
+class CallFailed(ApiError):
+    """A call of a model that somebody waited for has failed: the code, the status and the sentence are the fault's."""
+
+    code, status = "LLM_API_ERROR", 502
+    sentence = "The model could not be used."
+
+    def __init__(
+        self, code: str, sentence: str, *, details: Mapping[str, object], retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(sentence, details)
+        self.code, self.status = code, _STATUS_OF_A_FAULT.get(code, 502)
+        self.retryable = self.status in {429, 503}
+        self.retry_after_seconds = retry_after_seconds
+
+
+_STATUS_OF_A_FAULT: Mapping[str, int] = {
+    "LLM_BAD_REQUEST": 422,
+    "LLM_CONTENT_REFUSED": 422,
+    "LLM_CONTEXT_TOO_LONG": 422,
+    "LLM_PRIVATE_TEXT": 422,
+    "LLM_BUDGET_EXCEEDED": 429,
+    "LLM_RATE_LIMITED": 429,
+    "LLM_DISABLED": 503,
+    "LLM_INTERRUPTED": 503,
+    "LLM_TIMEOUT": 504,
+}
 
 
 class ServiceUnavailable(ApiError):

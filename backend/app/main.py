@@ -16,6 +16,7 @@ from app.accounts import profile_routes
 from app.accounts.identity import Identity
 from app.accounts.roles import Role
 from app.analytics import routes as analytics_routes
+from app.chat import routes as chat_routes
 from app.config import Settings, load_settings
 from app.database import Database
 from app.enrichment.lane import EnrichmentLane
@@ -31,8 +32,10 @@ from app.prompts import routes as prompt_routes
 from app.prompts.registry import PromptRegistry, as_in_files, following
 from app.providers import routes as provider_routes
 from app.providers.access import ProviderAccess, build_access
+from app.queries import routes as query_routes
+from app.queries.desk import Desk, build_desk
 from app.shutdown import on_stop_signal
-from app.web import COMMON_ERRORS, Guard, RequestContext, install_error_handlers
+from app.web import COMMON_ERRORS, OPENAI_ERRORS, Guard, RequestContext, install_error_handlers
 from app.worker.crew import Crew
 from app.worker.retry import RetryPolicy
 from app.worker.worker import WorkerSettings
@@ -54,9 +57,11 @@ def create_app(settings: Settings) -> FastAPI:
         prompt_routes.router,
         analytics_routes.router,
         provider_routes.router,
+        query_routes.router,
     )
     for router in routers:
         app.include_router(router, prefix="/api/v1", responses=COMMON_ERRORS)
+    app.include_router(chat_routes.router, responses=OPENAI_ERRORS)
     for prefix in ("", "/api/v1"):
         app.include_router(health.router, prefix=prefix)
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
@@ -110,6 +115,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
         app.state.providers = process.providers
         app.state.gateway = process.gateway
         app.state.prompts = process.prompts
+        app.state.queries = process.queries
         app.state.identity = Identity(process.database, dev_auth=settings.dev_auth_allowed)
         app.state.dev_role = Role.named(settings.dev_role)
         yield
@@ -123,6 +129,7 @@ class Process:
     providers: ProviderAccess
     gateway: Gateway
     prompts: PromptRegistry
+    queries: Desk
     crew: Crew | None
 
 
@@ -138,10 +145,13 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
     newswire.start()
     providers = replace(access, traffic=gateway)
     await providers.start()
-    crew = _crew(settings, database, prompts, gateway) if with_worker else None
+    queries = build_desk(settings, database, gateway, prompts)
+    crew = _crew(settings, prompts, queries) if with_worker else None
+    process = Process(database, providers, gateway, prompts, queries, crew)
 
     def stop(signals: int = 1) -> None:
         database.noticeboard.close()
+        queries.live.stop(at_once=signals > 1)
         if crew is not None:
             crew.stop(at_once=signals > 1)
 
@@ -150,20 +160,26 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
             async with following(database, prompts):
                 if crew is not None:
                     crew.start()
-                yield Process(database, providers, gateway, prompts, crew)
+                yield process
         finally:
             stop()
-            if crew is not None:
-                await crew.wait_stopped()
-            await gateway.close()
-            await providers.close()
+            await _close(process)
             await newswire.close()
             await database.close()
 
 
-def _crew(settings: Settings, database: Database, prompts: PromptRegistry, gateway: Gateway) -> Crew:
-    enrichment = EnrichmentLane(build_provider(settings.llm, prompts, gateway), settings.llm)
-    return Crew(database, [enrichment], _worker_settings(settings))
+async def _close(process: Process) -> None:
+    """What works on the database, before the database."""
+    if process.crew is not None:
+        await process.crew.wait_stopped()
+    await process.queries.live.close()
+    await process.gateway.close()
+    await process.providers.close()
+
+
+def _crew(settings: Settings, prompts: PromptRegistry, queries: Desk) -> Crew:
+    enrichment = EnrichmentLane(build_provider(settings.llm, prompts, queries.gateway), settings.llm)
+    return Crew(queries.database, [enrichment, queries.lane], _worker_settings(settings))
 
 
 def _worker_settings(settings: Settings) -> WorkerSettings:

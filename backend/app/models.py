@@ -6,6 +6,7 @@ from app.items.item_model import IdempotencyKey, Item, ItemEvent, ItemTag, Tag
 from app.llm.attempt_model import LLMAttempt
 from app.prompts.prompt_model import PromptRow, PromptVersionRow
 from app.providers.provider_model import LLMProvider
+from app.queries.query_model import Query
 
 metadata = Base.metadata
 
@@ -18,6 +19,7 @@ __all__ = [
     "LLMProvider",
     "PromptRow",
     "PromptVersionRow",
+    "Query",
     "Tag",
     "User",
     "metadata",

@@ -64,6 +64,12 @@ class Gateway:
         """Drop what is under way. Safe to repeat."""
         await self._upstreams.close()
 
+    async def check(self, call: Call) -> None:
+        """Whether a model could be asked for this, without asking one. Raises an LLMError that says why not."""
+        plan = await self._planner.plan(prepared(call))
+        if not plan.candidates:
+            raise plan.fault()
+
     async def extract(
         self, call: Call, form: type[Answer], recorder: AttemptRecorder = UNRECORDED
     ) -> Extracted[Answer]:
@@ -109,6 +115,15 @@ class Gateway:
 
         async for event in channel.events_of(run()):
             yield event
+
+    @property
+    def tasks(self) -> list[str]:
+        """By name."""
+        return sorted(self._rules.tasks)
+
+    def known_models(self) -> list[str]:
+        """`provider/model` of all plans and providers, as far as somebody named them; each once."""
+        return self._planner.known_models()
 
     def first_call(self, task: str) -> tuple[str, str] | None:
         """The provider and model that a plain call of this task will ask first; None when it depends on the call."""
