@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
+from fastapi.sse import EventSourceResponse
 
 from app.accounts.identity import CurrentUserId
 from app.accounts.roles import CurrentRole
@@ -62,11 +63,8 @@ async def ask(
 
 @router.post(
     "/stream",
-    response_class=LiveResponse,
-    responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events."},
-        **declared_stream_errors(403, *_CALL_FAILED),
-    },
+    response_class=EventSourceResponse,
+    responses=declared_stream_errors(403, *_CALL_FAILED),
 )
 async def ask_and_read_along(
     body: QueryAsked, request: Request, user_id: CurrentUserId, role: CurrentRole, *, desk: DeskOf

@@ -162,6 +162,6 @@ def _matches(pattern: str, text: str) -> bool:
         return False
 
 
-_Validator: type[Draft202012Validator] = extend(  # type: ignore[no-untyped-call] - not typed in its stubs
+_Validator: type[Draft202012Validator] = extend(  # type: ignore[no-untyped-call]  # not typed in its stubs
     Draft202012Validator, {"pattern": _pattern, "patternProperties": _pattern_properties}
 )
