@@ -91,7 +91,7 @@ class PicoUsd(TypeDecorator[Decimal]):
         return to_pico(value)
 
     def process_result_value(self, value: int | None, _dialect: Dialect) -> Decimal | None:
-        return None if value is None else Decimal(value) / _PICO
+        return None if value is None else from_pico(value)
 
 
 def to_pico(usd: Decimal | None) -> int | None:
@@ -99,6 +99,11 @@ def to_pico(usd: Decimal | None) -> int | None:
     if not usd:
         return None if usd is None else 0
     return int((usd * _PICO).to_integral_value(rounding=ROUND_HALF_EVEN))
+
+
+def from_pico(amount: int) -> Decimal:
+    """US dollars of what `PicoUsd` stores."""
+    return Decimal(amount) / _PICO
 
 
 def new_id() -> str:
@@ -175,9 +180,11 @@ class Database:
 
     async def read(self, work: Callable[[Session], T]) -> T:
         """The result of `work`, which only reads. Raises ServiceUnavailable when the database cannot be used."""
-        return await self._guard(self._readers.run(work) if self._readers else self._read_postgres(work))
+        return await self._guard(self._read(work))
 
-    async def _read_postgres(self, work: Callable[[Session], T]) -> T:
+    async def _read(self, work: Callable[[Session], T]) -> T:
+        if self._readers is not None:
+            return await self._readers.run(work)
         async with AsyncSession(self._engine, expire_on_commit=False) as session:
             return await session.run_sync(work)
 

@@ -342,7 +342,7 @@ class LLMDisabled(LLMApiError):
 
 class LLMInterrupted(LLMApiError):
     code = "LLM_INTERRUPTED"
-    sentence = "The server stopped several times while this item was being enriched."
+    sentence = "The server stopped several times while working on this."
     next_step = "Retry the item; if it stops the server again, tell the operator."
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import orjson
 
-ColumnType = Literal["text", "bigint", "numeric", "jsonb"]
+ColumnType = Literal["text", "bigint", "numeric", "boolean", "jsonb"]
 
 
 def rows_as_table(columns: Mapping[str, ColumnType], *, on_sqlite: bool, alias: str = "v") -> str:

@@ -139,7 +139,7 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
     prompts = as_in_files(settings.environment, settings.prompts_dir)
     database = Database(settings.resolved_database_url)
     access = build_access(settings, database)
-    gateway = build_gateway(settings.llm, access)
+    gateway = build_gateway(settings.llm, access, database)
     await database.start()
     newswire = Newswire(database)
     newswire.start()
@@ -157,7 +157,7 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
 
     with on_stop_signal(stop):
         try:
-            async with following(database, prompts):
+            async with following(database, prompts), gateway.keeping_books():
                 if crew is not None:
                     crew.start()
                 yield process

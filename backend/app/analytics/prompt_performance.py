@@ -1,4 +1,4 @@
-"""How people received what a prompt's versions proposed.
+"""How a prompt's versions did: what their calls took, and how people received what they proposed.
 
 Each confirmation, edit and discard of an enriched item is a label of the version that the item names. A proposal was
 edited when the person changed its title or summary or rejected one of its tags; a tag added beside them is no edit.
@@ -12,12 +12,13 @@ from typing import Any
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
+from app.analytics.prompt_calls import Calls, calls_of
 from app.items.item import Action, Actor, ItemStatus
 from app.web import WireModel
 
 
-class Acceptance(WireModel):
-    """Of one version. `labels` is how many people's decisions are behind the rates, which are null without any."""
+class VersionPerformance(WireModel):
+    """`labels` is how many people's decisions are behind the rates, which are null without any."""
 
     version: int
     label: str
@@ -28,32 +29,35 @@ class Acceptance(WireModel):
     waiting: int
     unchanged_rate: float | None
     discarded_rate: float | None
+    calls: Calls
 
 
 class PromptPerformance(WireModel):
     """The newest version first."""
 
     prompt_id: str
-    versions: list[Acceptance]
+    versions: list[VersionPerformance]
 
 
 def performance_of(session: Session, prompt_id: str, versions: list[int]) -> PromptPerformance:
-    """One statement, whatever the number of versions and items."""
+    """Two statements, whatever the number of versions, calls and items."""
     on_sqlite = session.get_bind().dialect.name == "sqlite"
     rows = session.execute(_counts(on_sqlite=on_sqlite), {"labels": f"{prompt_id}/%"})
     counts = {str(row["label"]): dict(row) for row in rows.mappings()}
-    found = [_acceptance(prompt_id, version, counts) for version in sorted(versions, reverse=True)]
+    calls = calls_of(session, prompt_id)
+    found = []
+    for version in sorted(versions, reverse=True):
+        label = f"{prompt_id}/{version}"
+        found.append(_performance(version, label, counts.get(label, {}), calls.get(version, Calls())))
     return PromptPerformance(prompt_id=prompt_id, versions=found)
 
 
-def _acceptance(prompt_id: str, version: int, counts: Mapping[str, Mapping[str, Any]]) -> Acceptance:
-    label = f"{prompt_id}/{version}"
-    found = counts.get(label, {})
+def _performance(version: int, label: str, found: Mapping[str, Any], calls: Calls) -> VersionPerformance:
     unchanged, edited, discarded, waiting = (
         int(found.get(name) or 0) for name in ("unchanged", "edited", "discarded", "waiting")
     )
     labels = unchanged + edited + discarded
-    return Acceptance(
+    return VersionPerformance(
         version=version,
         label=label,
         labels=labels,
@@ -63,6 +67,7 @@ def _acceptance(prompt_id: str, version: int, counts: Mapping[str, Mapping[str, 
         waiting=waiting,
         unchanged_rate=unchanged / labels if labels else None,
         discarded_rate=discarded / labels if labels else None,
+        calls=calls,
     )
 
 

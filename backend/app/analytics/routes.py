@@ -14,7 +14,7 @@ router = APIRouter(tags=["prompts"], dependencies=[requires(Role.OPERATOR)], res
 
 @router.get("/llm/prompts/{prompt_id}/performance", responses=declared_errors(404))
 async def get_prompt_performance(prompt_id: PromptId, database: DatabaseOf) -> PromptPerformance:
-    """How people received the proposals of each version, with the number of decisions behind it."""
+    """What the calls of each version took, and how people received its proposals, with the number of decisions."""
 
     def read(session: Session) -> PromptPerformance:
         newest = newest_version(session, live_prompt(session, prompt_id).id)

@@ -5,6 +5,7 @@ always sends says nothing until API keys join there.
 """
 
 from collections.abc import AsyncGenerator
+from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
@@ -12,15 +13,15 @@ from app import clock
 from app.accounts.identity import CurrentUserId
 from app.accounts.roles import CurrentRole, Role
 from app.chat.schemas import ChatCompletion, ChatRequest, ModelList, ModelOut
-from app.chat.wire import Chunks, call_of, completion_of, told
+from app.chat.wire import TASK, Chunks, call_of, completion_of, told
+from app.database import new_id
 from app.errors import LLMError
-from app.llm.attempts import AttemptRecorder
-from app.llm.call import Call, Finished, StreamEvent
+from app.llm.call import Call, Finished, Spender, StreamEvent
 from app.llm.extraction import provider_of
 from app.llm.gateway import Gateway
 from app.llm.routing import TASK_PREFIX
 from app.queries.asking import check_role
-from app.queries.passing_on import ClientGone, LiveResponse, unless_gone
+from app.queries.passing_on import SERVER_SENT, ClientGone, LiveResponse, unless_gone
 from app.queries.routes import DeskOf
 
 router = APIRouter(prefix="/v1", tags=["openai"])
@@ -31,20 +32,19 @@ _OURS = "litevault"
 @router.post(
     "/chat/completions",
     response_model=ChatCompletion,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": SERVER_SENT, "description": "The completion, or its chunks."}},
 )
 async def chat_completions(
     body: ChatRequest, request: Request, user_id: CurrentUserId, role: CurrentRole, *, desk: DeskOf
 ) -> Response:
     """A completion, whole or as a stream of chunks; nothing of it is stored but its lines on the books."""
     check_role(role, body.model, body.fallback_models)
-    call = call_of(body, user_id, desk.asker.deadline_seconds)
+    call_id = new_id()
+    spender = Spender(user_id=user_id, lane=TASK, row_id=call_id)
+    call = call_of(body, spender, desk.asker.deadline_seconds)
     created = clock.utc_now()
-
-    def source(recorder: AttemptRecorder) -> AsyncGenerator[StreamEvent]:
-        return desk.gateway.stream(call, recorder) if body.stream else _whole(desk.gateway, call, recorder)
-
-    live = await desk.live.begin(user_id, None, source)
+    ask = desk.gateway.stream if body.stream else partial(_whole, desk.gateway)
+    live = desk.live.begin_chat(call_id, lambda: ask(call))
     try:
         if body.stream:
             first = await unless_gone(request, live, live.next)
@@ -68,5 +68,5 @@ async def list_models(_user_id: CurrentUserId, role: CurrentRole, desk: DeskOf) 
     return ModelList(data=[ModelOut(id=name, owned_by=owner) for name, owner in names])
 
 
-async def _whole(gateway: Gateway, call: Call, recorder: AttemptRecorder) -> AsyncGenerator[StreamEvent]:
-    yield Finished(await gateway.complete(call, recorder))
+async def _whole(gateway: Gateway, call: Call) -> AsyncGenerator[StreamEvent]:
+    yield Finished(await gateway.complete(call))

@@ -37,11 +37,11 @@ TASK = "chat"
 _END = b"data: [DONE]\n\n"
 
 
-def call_of(body: ChatRequest, user_id: str, deadline_seconds: float) -> Call:
+def call_of(body: ChatRequest, spender: Spender, deadline_seconds: float) -> Call:
     return Call(
         task=TASK,
         prompt=tuple(message_of(message) for message in body.messages),
-        spender=Spender(user_id=user_id, lane=TASK),
+        spender=spender,
         deadline_seconds=deadline_seconds,
         models=models_of(body.model, body.fallback_models),
         parameters=_parameters(body),
@@ -107,16 +107,17 @@ def _usage(usage: Usage) -> TokensUsed:
 
 @dataclass(slots=True)
 class Chunks:
-    """A streamed completion; each chunk names the model that answers."""
+    """A streamed completion. `model`: the one that was asked for, then the one that answers."""
 
     call: LiveCall
     created: datetime
-    asked: str
+    model: str
     with_usage: bool
 
     async def of(self, first: StreamEvent | None) -> AsyncIterator[bytes]:
         """`first` is what the call gave before the answer was begun."""
         event = first
+        self.model = _model_of(event) or self.model
         yield self._chunk({"role": "assistant", "content": ""})
         try:
             while not isinstance(event, Finished):
@@ -124,6 +125,7 @@ class Chunks:
                     raise LLMUnreachable  # see the top of this file
                 yield KEEP_ALIVE if event is None else self._chunk(_delta(event))
                 event = await self.call.next()
+                self.model = _model_of(event) or self.model
         except (LLMError, ApiError) as fault:
             yield self._error(told(fault) if isinstance(fault, LLMError) else fault)
             return
@@ -137,12 +139,18 @@ class Chunks:
         return self._written(choices=[{"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}])
 
     def _written(self, **parts: Any) -> bytes:  # noqa: ANN401 - JSON
-        known = {"id": _id_of(self.call.id), "object": "chat.completion.chunk", "model": self.call.model or self.asked}
+        known = {"id": _id_of(self.call.id), "object": "chat.completion.chunk", "model": self.model}
         return b"data: " + orjson.dumps({**known, "created": int(self.created.timestamp()), **parts}) + b"\n\n"
 
     def _error(self, error: ApiError) -> bytes:
         log.warning("chat.stream_failed", query_id=self.call.id, code=error.code)
         return b"data: " + orjson.dumps(openai_error(error.status, error.code, error.message, error.details)) + b"\n\n"
+
+
+def _model_of(event: StreamEvent | None) -> str | None:
+    if isinstance(event, Finished):
+        return event.receipt.model
+    return event.model if isinstance(event, Delta) else None
 
 
 def _delta(event: StreamEvent) -> dict[str, Any]:

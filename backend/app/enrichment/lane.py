@@ -16,7 +16,7 @@ from app.errors import LLMError
 from app.items.item import Action, Actor, ItemStatus, SuggestionStatus, next_status
 from app.items.item_model import Item
 from app.json_rows import encode_rows, rows_as_table
-from app.llm.attempts import AttemptRecorder
+from app.llm.attempts import AttemptRecorder, FirstCall
 from app.worker.lane import Ended, Work, WorkTable
 
 _DEADLINE_MARGIN_SECONDS = 10
@@ -59,7 +59,7 @@ class EnrichmentLane:
     async def close(self) -> None:
         await self._provider.close()
 
-    def first_call(self) -> tuple[str, str] | None:
+    def first_call(self) -> FirstCall | None:
         return self._provider.first_call()
 
     def allowance(self, free: int) -> int:

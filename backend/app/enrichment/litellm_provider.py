@@ -6,7 +6,7 @@ The text of an item, at most 10,000 characters, fits any model: nothing is left 
 from app.config import LLMSettings
 from app.enrichment.prompts import BOUNDS, PROMPT_ID
 from app.enrichment.schemas import EnrichmentResult, EnrichmentSchema
-from app.llm.attempts import UNRECORDED, AttemptRecorder
+from app.llm.attempts import UNRECORDED, AttemptRecorder, FirstCall
 from app.llm.call import Call, Parameters, Spender
 from app.llm.gateway import Gateway, build_gateway
 from app.prompts.registry import PromptRegistry
@@ -31,8 +31,8 @@ class LiteLLMProvider:
         if self._is_own:
             await self._gateway.close()
 
-    def first_call(self) -> tuple[str, str] | None:
-        return self._gateway.first_call(_TASK)
+    def first_call(self) -> FirstCall | None:
+        return self._gateway.first_call(_TASK, self._prompts.get(PROMPT_ID))
 
     def allowance(self) -> int:
         return self._gateway.allowance(_TASK)

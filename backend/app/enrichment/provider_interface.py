@@ -7,7 +7,7 @@ To add one: a module with a class that has these methods, and a line in
 from typing import Protocol
 
 from app.enrichment.schemas import EnrichmentResult
-from app.llm.attempts import UNRECORDED, AttemptRecorder
+from app.llm.attempts import UNRECORDED, AttemptRecorder, FirstCall
 
 
 class EnrichmentProvider(Protocol):
@@ -28,7 +28,7 @@ class EnrichmentProvider(Protocol):
 
     async def close(self) -> None: ...
 
-    def first_call(self) -> tuple[str, str] | None:
+    def first_call(self) -> FirstCall | None:
         """The provider and the model that `enrich_item` will open its first attempt for; None when it depends."""
         ...
 

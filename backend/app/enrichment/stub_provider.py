@@ -13,7 +13,7 @@ from app.enrichment.prompts import PROMPT_ID
 from app.enrichment.schemas import EnrichmentResult, EnrichmentSchema
 from app.enrichment.stub_text import enrichment_of
 from app.errors import LLMError, LLMInvalidAnswer, Remedy, llm_errors
-from app.llm.attempts import UNRECORDED, AttemptOutcome, AttemptRecorder, Usage
+from app.llm.attempts import UNRECORDED, AttemptOutcome, AttemptRecorder, FirstCall, Purpose, Usage
 from app.llm.gate import UNLIMITED
 from app.prompts.registry import PromptRegistry
 
@@ -36,8 +36,8 @@ class StubProvider:
     async def close(self) -> None:
         """Nothing to close."""
 
-    def first_call(self) -> tuple[str, str] | None:
-        return _NAME, _NAME
+    def first_call(self) -> FirstCall | None:
+        return FirstCall(_NAME, _NAME, self._purpose())
 
     def allowance(self) -> int:
         return UNLIMITED
@@ -47,7 +47,8 @@ class StubProvider:
 
     async def enrich_item(self, text: str, *, attempts: AttemptRecorder = UNRECORDED) -> EnrichmentResult:
         label = self._prompts.get(PROMPT_ID).label  # of the prompt that a model would have been given
-        attempt = await attempts.open(provider=_NAME, model=_NAME)
+        attempt = await attempts.open(provider=_NAME, model=_NAME, purpose=self._purpose())
+        attempt.begin()
         # CANCELLED unless the end is reached: a cancellation during the delay leaves by the same door.
         outcome, usage, error_code = AttemptOutcome.CANCELLED, None, None
         try:
@@ -65,6 +66,10 @@ class StubProvider:
             attempt.settle(outcome, usage=usage, error_code=error_code)
             attempts.close(attempt)
         return EnrichmentResult(content=content, provider=_NAME, model=_NAME, prompt_version=label)
+
+    def _purpose(self) -> Purpose:
+        prompt = self._prompts.get(PROMPT_ID)
+        return Purpose("enrichment", "the stub", prompt_id=prompt.id, prompt_version=prompt.version)
 
     def _fault_for(self, text: str) -> LLMError | None:
         """The fault that this text meets. Never one that waits: it would hide the code one wants to see."""

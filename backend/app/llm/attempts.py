@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from uuid_utils import uuid7
 
@@ -18,6 +18,7 @@ class AttemptOutcome(StrEnum):
     """How an upstream call ended.
 
     IN_DOUBT: nobody knows whether it was served and billed. UNUSED: it was on the books, but no call left.
+    CACHED: no call left either, an answer from before was given again.
     """
 
     OK = "OK"
@@ -26,6 +27,7 @@ class AttemptOutcome(StrEnum):
     CANCELLED = "CANCELLED"
     IN_DOUBT = "IN_DOUBT"
     UNUSED = "UNUSED"
+    CACHED = "CACHED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,14 @@ class Purpose:
 UNSAID = Purpose()
 
 
+class FirstCall(NamedTuple):
+    """What a run will ask first, known before it begins."""
+
+    provider: str
+    model: str
+    purpose: Purpose = UNSAID
+
+
 @dataclass(slots=True)
 class Attempt:
     """One upstream call. `outcome` None means that it is under way."""
@@ -94,6 +104,7 @@ class Attempt:
     usage: Usage = field(default_factory=Usage)
     latency_ms: int | None = None
     first_token_ms: int | None = None
+    saved: Usage | None = None
     _begun_at: float | None = field(default=None, repr=False)
 
     def begin(self) -> None:
@@ -105,6 +116,11 @@ class Attempt:
 
     def _milliseconds(self) -> int | None:
         return None if self._begun_at is None else round((local_seconds() - self._begun_at) * 1000)
+
+    def settle_as_cached(self, saved: Usage) -> None:
+        """No call left: an answer that once took `saved` was given again."""
+        self.saved = saved
+        self.settle(AttemptOutcome.CACHED, usage=NOTHING)
 
     def settle(self, outcome: AttemptOutcome, *, usage: Usage | None = None, error_code: str | None = None) -> None:
         self.ended_at, self.outcome, self.error_code = utc_now(), outcome, error_code

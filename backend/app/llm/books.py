@@ -22,6 +22,15 @@ from app.errors import LeaseLost
 from app.json_rows import ColumnType, encode_rows, rows_as_table
 from app.llm.attempts import NOTHING, UNSAID, Attempt, AttemptOutcome, Purpose
 
+_PURPOSE: dict[str, ColumnType] = {
+    "task": "text",
+    "reason": "text",
+    "prompt_id": "text",
+    "prompt_version": "bigint",
+    "api_key_id": "text",
+    "is_stream": "boolean",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -55,10 +64,9 @@ class JobRecorder:
         if not self._may_spend():
             raise LeaseLost
         booked = self._booked
-        if booked is not None and (booked.provider, booked.model) == (provider, model):
+        if booked is not None and (booked.provider, booked.model, booked.purpose) == (provider, model, purpose):
             self._booked = None
             self.attempts.append(booked)
-            booked.purpose = purpose
             return booked
         attempt = Attempt(provider=provider, model=model, purpose=purpose)
         self.attempts.append(attempt)
@@ -148,13 +156,30 @@ def _row(account: Account, attempt: Attempt) -> dict[str, Any]:
         "claim_seq": account.claim_seq,
         "provider": attempt.provider,
         "model": attempt.model,
+        **purpose_columns(attempt.purpose),
     }
+
+
+def purpose_columns(purpose: Purpose) -> dict[str, Any]:
+    """As they are stored; under the names of its fields."""
+    return {name: getattr(purpose, name) for name in _PURPOSE}
+
+
+_BOOKED: dict[str, ColumnType] = {
+    "id": "text",
+    "lane": "text",
+    "item_id": "text",
+    "user_id": "text",
+    "claim_seq": "bigint",
+    "provider": "text",
+    "model": "text",
+}
 
 
 @cache
 def _book(table: str, working: str, *, on_sqlite: bool) -> TextClause:
-    columns = ("id", "lane", "item_id", "user_id", "claim_seq", "provider", "model")
-    kinds: dict[str, ColumnType] = {name: "bigint" if name == "claim_seq" else "text" for name in columns}
+    kinds = _BOOKED | _PURPOSE
+    columns = tuple(kinds)
     return text(
         f"INSERT INTO llm_attempts ({', '.join(columns)}, started_at)"  # noqa: S608 - names from our own code
         f" SELECT {', '.join('v.' + name for name in columns)}, {_moment(':now', on_sqlite=on_sqlite)}"
@@ -173,6 +198,12 @@ _SETTLED: dict[str, ColumnType] = {
     "input_price_usd": "bigint",
     "output_price_usd": "bigint",
     "cost_usd": "bigint",
+    "cached_tokens": "bigint",
+    "cached_price_usd": "bigint",
+    "latency_ms": "bigint",
+    "first_token_ms": "bigint",
+    "saved_tokens": "bigint",
+    "saved_usd": "bigint",
     "id": "text",
 }
 # As an expression: else PostgreSQL takes the few open attempts for a reason to walk through the whole table.
@@ -209,7 +240,7 @@ def _settle() -> TextClause:
 
 def _settlement(session: Session, attempt: Attempt) -> tuple[Any, ...]:
     """In the order of `_SETTLED`."""
-    usage = attempt.usage
+    usage, saved = attempt.usage, attempt.saved
     return (
         _time(session, attempt.ended_at or utc_now()),
         attempt.outcome or AttemptOutcome.CANCELLED,
@@ -220,6 +251,12 @@ def _settlement(session: Session, attempt: Attempt) -> tuple[Any, ...]:
         to_pico(usage.input_price_usd),
         to_pico(usage.output_price_usd),
         to_pico(usage.cost_usd),
+        usage.cached_tokens,
+        to_pico(usage.cached_price_usd),
+        attempt.latency_ms,
+        attempt.first_token_ms,
+        None if saved is None else saved.total_tokens,
+        None if saved is None else to_pico(saved.cost_usd),
         attempt.id,
     )
 

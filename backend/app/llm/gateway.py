@@ -6,16 +6,19 @@ the books before, and what comes out is a whole, checked answer with its receipt
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import TypeVar
 
 from app import clock
 from app.config import LLMSettings
-from app.llm.attempts import UNRECORDED, AttemptRecorder, Purpose
+from app.database import Database
+from app.llm.attempts import AttemptRecorder, FirstCall, Purpose
 from app.llm.breaker import Breaker
 from app.llm.call import Call, Completion, Extracted, Receipt, StreamEvent
 from app.llm.channel import Channel
 from app.llm.client import FREE, LLMClient, Toll
+from app.llm.direct_books import DirectBooks, NoBooks
 from app.llm.doors import Doors
 from app.llm.extraction import Answer, Extraction, Inquiry, Message, provider_of
 from app.llm.gate import UNLIMITED, ProviderGate
@@ -29,6 +32,7 @@ from app.llm.routing_rules import RoutingRules, load_rules
 from app.llm.stub import StubUpstream
 from app.llm.upstreams import Upstreams
 from app.llm.vendor_answer import VendorAnswer
+from app.prompts.prompt_version import PromptVersion
 from app.providers.access import ProviderAccess
 from app.providers.from_settings import providers_of
 from app.providers.provider import Provider
@@ -48,21 +52,28 @@ class Gateway:
         *,
         providers: Callable[[], Mapping[str, Provider]],
         is_down: Callable[[str], bool] = lambda _provider: False,
+        books: DirectBooks | None = None,
     ) -> None:
         self._settings, self._upstreams, self._rules = settings, upstreams, rules
+        self._books = books or NoBooks()
         self._planner = Planner(settings, rules, upstreams, providers, is_down)
         self.gate = ProviderGate(clock.local_seconds)
         self.breaker = Breaker(clock.local_seconds, faults_to_open=settings.circuit_faults)
         self.turnstiles = Turnstiles(clock.local_seconds)
         self._doors = Doors(self.gate, self.breaker)
 
+    def keeping_books(self) -> AbstractAsyncContextManager[None]:
+        """In the block, what a process that died left open on the books is marked."""
+        return self._books.swept()
+
     async def start(self) -> None:
         """Get the vendors' code ready, off the loop. Safe to repeat; a call does it where nobody did."""
         await self._upstreams.start()
 
     async def close(self) -> None:
-        """Drop what is under way. Safe to repeat."""
+        """Drop what is under way, and write down how it ended. Safe to repeat."""
         await self._upstreams.close()
+        await self._books.close()
 
     async def check(self, call: Call) -> None:
         """Whether a model could be asked for this, without asking one. Raises an LLMError that says why not."""
@@ -71,12 +82,13 @@ class Gateway:
             raise plan.fault()
 
     async def extract(
-        self, call: Call, form: type[Answer], recorder: AttemptRecorder = UNRECORDED
+        self, call: Call, form: type[Answer], recorder: AttemptRecorder | None = None
     ) -> Extracted[Answer]:
         """A checked answer in this form.
 
-        Raises an LLMError, or what the recorder raised, LeaseLost above all. A cancellation drops the upstream call
-        and settles its attempt first.
+        Without a recorder, which a row of a lane brings along, its attempts are booked for the spender. Raises an
+        LLMError, or what the recorder raised, LeaseLost above all. A cancellation drops the upstream call and
+        settles its attempt first.
         """
         call = prepared(call)
 
@@ -88,7 +100,7 @@ class Gateway:
         content, receipt = await self._pursue(call, recorder, send)
         return Extracted(content, receipt)
 
-    async def complete(self, call: Call, recorder: AttemptRecorder = UNRECORDED) -> Completion:
+    async def complete(self, call: Call, recorder: AttemptRecorder | None = None) -> Completion:
         """A whole answer in free form, or tool calls. Raises as `extract` does."""
         call = prepared(call)
 
@@ -98,7 +110,7 @@ class Gateway:
 
         return _completion(*await self._pursue(call, recorder, send))
 
-    async def stream(self, call: Call, recorder: AttemptRecorder = UNRECORDED) -> AsyncGenerator[StreamEvent]:
+    async def stream(self, call: Call, recorder: AttemptRecorder | None = None) -> AsyncGenerator[StreamEvent]:
         """The answer as it comes; the last event is Finished. Raises as `extract` does, then nothing was finished.
 
         After Restarted everything before it is void. Leaving the iteration (`aclose`) drops the upstream call.
@@ -125,12 +137,14 @@ class Gateway:
         """`provider/model` of all plans and providers, as far as somebody named them; each once."""
         return self._planner.known_models()
 
-    def first_call(self, task: str) -> tuple[str, str] | None:
-        """The provider and model that a plain call of this task will ask first; None when it depends on the call."""
-        model = self._planner.usual_first(task)
-        if model is None or self._doors.allowance(model) != UNLIMITED:
+    def first_call(self, task: str, prompt: PromptVersion) -> FirstCall | None:
+        """What a plain call with this prompt will ask first; None when it depends on the call."""
+        first = self._planner.usual_first(task, prompt.hints)
+        if first is None or self._doors.allowance(first[0]) != UNLIMITED:
             return None
-        return provider_of(model), model
+        model, reason = first
+        purpose = Purpose(task, reason, prompt_id=prompt.id, prompt_version=prompt.version)
+        return FirstCall(provider_of(model), model, purpose)
 
     def allowance(self, task: str) -> int:
         """How many calls of this task may be made now; 0 while every model of its plan is closed."""
@@ -154,14 +168,14 @@ class Gateway:
     async def _pursue(
         self,
         call: Call,
-        recorder: AttemptRecorder,
+        recorder: AttemptRecorder | None,
         send: Callable[[Try, Rendered, Account], Awaitable[T]],
         *,
         is_stream: bool = False,
     ) -> tuple[T, Receipt]:
         deadline = clock.local_seconds() + call.deadline_seconds
         plan = await self._planner.plan(call)
-        account = Account(recorder, _purpose(call, is_stream=is_stream))
+        account = Account(recorder or self._books.recorder_of(call), _purpose(call, is_stream=is_stream))
         coverage = 1.0
 
         async def send_rendered(attempt: Try) -> T:
@@ -215,17 +229,24 @@ class Gateway:
         return Toll(self.turnstiles.of(provider.name, limits), tokens)
 
 
-def build_gateway(settings: LLMSettings, access: ProviderAccess | None = None) -> Gateway:
+def build_gateway(
+    settings: LLMSettings, access: ProviderAccess | None = None, database: Database | None = None
+) -> Gateway:
     """A new one; nothing is imported or opened before its first use. Raises StartRefused.
 
-    Without access to the providers of a process it knows those of the settings only, and none is ever down.
+    Without access to the providers of a process it knows those of the settings only, and none is ever down. Without
+    a database calls are on the books only where a recorder is handed in.
     """
     upstreams = Upstreams(LLMClient(settings), StubUpstream(settings.stub_delay_seconds))
-    rules = load_rules(settings.routing_file)
-    if access is None:
-        own = providers_of(settings)
-        return Gateway(settings, upstreams, rules, providers=lambda: own)
-    return Gateway(settings, upstreams, rules, providers=access.registry.snapshot, is_down=access.monitor.is_down)
+    own = providers_of(settings)
+    return Gateway(
+        settings,
+        upstreams,
+        load_rules(settings.routing_file),
+        providers=access.registry.snapshot if access else lambda: own,
+        is_down=access.monitor.is_down if access else lambda _provider: False,
+        books=DirectBooks(database) if database else None,
+    )
 
 
 async def _rendered(call: Call, candidate: Candidate) -> Rendered:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 from app.config import LLMSettings
 from app.errors import LLMDisabled
-from app.llm.call import Call
+from app.llm.call import Call, Complexity
 from app.llm.extraction import ModelFacts, provider_of
 from app.llm.requests import wish_of
-from app.llm.routing import TASK_PREFIX, Plan, Surroundings, make_plan, names_of
+from app.llm.routing import TASK_PREFIX, Plan, Surroundings, make_plan, names_of, usual_first
 from app.llm.routing_rules import RoutingRules
 from app.llm.upstreams import Upstreams
+from app.prompts.template import ModelHints
 from app.providers.provider import Provider, ProviderKind
 
 STUB_MODEL = "stub/stub"
@@ -44,10 +45,12 @@ class Planner:
         names = names_of((f"{TASK_PREFIX}{task}",), self._surroundings())
         return [name for name in names if not self.is_down(provider_of(name))] or names
 
-    def usual_first(self, task: str) -> str | None:
-        """The model that a plain call of the task asks first; None where its price decides."""
-        rules = self.rules.of(task)
-        return None if rules is None or rules.order == "price" else self.usual(task)[0]
+    def usual_first(self, task: str, hints: ModelHints) -> tuple[str, str] | None:
+        """The model that a plain call with such a prompt asks first, and why; None when that depends."""
+        if hints.task not in {None, task}:
+            return None
+        first = usual_first(task, Complexity(hints.complexity or Complexity.STANDARD), self._surroundings())
+        return None if first is None or self.is_down(provider_of(first[0])) else first
 
     def known_models(self) -> list[str]:
         """In the order of the plans, then those that the providers list."""

@@ -112,6 +112,14 @@ def names_of(models: Iterable[str], around: Surroundings) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def usual_first(task: str, complexity: Complexity, around: Surroundings) -> tuple[str, str] | None:
+    """The model that a plain call of the task asks first, and the reason; None where it is not known without prices."""
+    rules = around.rules.of(task)
+    if rules is None or rules.order == "price":
+        return None
+    return _in_order(rules, complexity, around)[0]
+
+
 def _rules_of(task: str, around: Surroundings, *, field: str) -> TaskRules:
     rules = around.rules.of(task)
     if rules is None:

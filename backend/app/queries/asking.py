@@ -114,7 +114,7 @@ def shown(fault: LLMError) -> ApiError:
     if isinstance(fault, LLMBadRequest) and fault.field is not None:
         field = "model" if fault.field == "models" else to_camel(fault.field)
         return QueryRefused(field, "call", fault.explain())
-    details = {"family": fault.family, "nextStep": fault.next_step}
+    details = {"family": fault.family}
     return CallFailed(fault.code, fault.explain(), details=details, retry_after_seconds=fault.retry_after_seconds)
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Table, delete
+from sqlalchemy import Table
 from sqlalchemy.orm import Session
 
 from app.announcements import news_of
-from app.errors import LLMError, LLMInterrupted, Remedy
-from app.llm.attempts import AttemptRecorder
+from app.errors import LLMError, Remedy
+from app.llm.attempts import AttemptRecorder, FirstCall
 from app.queries.asking import LANE, Asker, failed
 from app.queries.query_model import Query, QueryStatus
 from app.queries.schemas import QueryRequest
@@ -41,7 +41,7 @@ class QueryLane:
     async def close(self) -> None:
         """The gateway is the process's."""
 
-    def first_call(self) -> tuple[str, str] | None:
+    def first_call(self) -> FirstCall | None:
         """Each query has a plan of its own."""
         return None
 
@@ -52,11 +52,9 @@ class QueryLane:
         return 0.0
 
     async def run(self, work: Work, attempts: AttemptRecorder) -> Mapping[str, Any]:
-        request = work.payload["request"]
+        request = QueryRequest.model_validate(work.payload["request"])
         try:
-            if request is None:
-                raise LLMInterrupted  # a chat completion whose process died: nobody waits for it any more
-            return await self._asker.ask(QueryRequest.model_validate(request), work.user_id, attempts)
+            return await self._asker.ask(request, work.user_id, attempts)
         except LLMError as fault:
             fault.remedy = Remedy.FAIL
             raise
@@ -65,7 +63,4 @@ class QueryLane:
         return failed(error)
 
     def record_ended(self, session: Session, ended: Sequence[Ended]) -> None:
-        """Of a chat completion only its lines on the books stay."""
-        ids = {row.id for row in ended}
-        session.execute(delete(Query).where(Query.id.in_(ids), Query.request.is_(None)))
-        news_of(session).ended |= ids
+        news_of(session).ended.update(row.id for row in ended)

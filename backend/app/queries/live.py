@@ -1,12 +1,12 @@
 """Calls whose answer an open request passes on: streamed queries and chat completions.
 
-Each is a row that is born leased for as long as the call may take, so that its attempts go on the books under a fence
-like all others and a crash leaves nothing open: the lease runs out, and the lane takes the row over. The work runs in a
-task of its own: a request that is cut off ends it, and it puts the row and the books in order before it is gone.
+A streamed query is a row that is born leased for as long as the call may take: should the process die, the lease runs
+out, and the lane takes the row over. A chat completion has no row; the gateway keeps its books. The work runs in a task
+of its own: a request that is cut off ends it, and it puts the row and the books in order before it is gone.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ import structlog
 from app.announcements import News
 from app.clock import local_seconds
 from app.database import Database
-from app.errors import LeaseLost, LLMApiError, LLMError, LLMInterrupted, LLMTimeout, ServiceUnavailable
+from app.errors import LeaseLost, LLMApiError, LLMError, LLMTimeout, QueryCancelled, ServiceUnavailable
 from app.llm.attempts import AttemptRecorder
 from app.llm.books import Books, JobRecorder
 from app.llm.call import Finished, StreamEvent
@@ -30,9 +30,10 @@ from app.worker.lane import Work
 log = structlog.get_logger()
 _LEASE_MARGIN_SECONDS = 30
 _SILENCE_SECONDS = 15.0
-Source = Callable[[AttemptRecorder], AsyncGenerator[StreamEvent]]
+Source = Callable[[], AsyncGenerator[StreamEvent]]
 _INTERRUPTED = GivenBack(None, attempt_returned=False)
 _LEFT = Settled({"status": QueryStatus.CANCELLED})
+_STOPPING = "The server is stopping; ask again in a moment."
 
 
 class LiveCalls:
@@ -44,8 +45,10 @@ class LiveCalls:
         self._calls: dict[str, LiveCall] = {}
         database.noticeboard.subscribe(self._hear)
 
-    async def begin(self, user_id: str, request: dict[str, Any] | None, source: Source) -> "LiveCall":
-        """Store the row, then ask. `request` null: a chat completion. Raises ServiceUnavailable."""
+    async def begin_query(
+        self, user_id: str, request: dict[str, Any], source: Callable[[AttemptRecorder], AsyncGenerator[StreamEvent]]
+    ) -> "LiveCall":
+        """Store the row, then ask. Raises ServiceUnavailable."""
         seconds = self._lane.deadline_seconds
         born = partial(
             service.begin_leased,
@@ -57,9 +60,15 @@ class LiveCalls:
         work = await self._database.write(born)
         ends_by = local_seconds() + seconds
         recorder = JobRecorder(self._books, account_of(self._lane, work), lambda: local_seconds() < ends_by)
-        call = LiveCall(work, recorder, partial(self._end, work, recorder))
-        self._calls[work.id] = call
-        call.start(source).add_done_callback(lambda _: self._calls.pop(work.id, None))
+        return self._begin(LiveCall(work.id, partial(self._end, work, recorder)), partial(source, recorder))
+
+    def begin_chat(self, call_id: str, source: Source) -> "LiveCall":
+        """Without a row."""
+        return self._begin(LiveCall(call_id, _nothing_to_end), source)
+
+    def _begin(self, call: "LiveCall", source: Source) -> "LiveCall":
+        self._calls[call.id] = call
+        call.start(source).add_done_callback(lambda _: self._calls.pop(call.id, None))
         return call
 
     def stop(self, *, at_once: bool = False) -> None:
@@ -73,7 +82,7 @@ class LiveCalls:
 
     def _interrupt(self) -> None:
         for call in tuple(self._calls.values()):
-            call.cancel(_INTERRUPTED, LLMInterrupted())
+            call.cancel(_INTERRUPTED, ServiceUnavailable(_STOPPING))
 
     async def close(self) -> None:
         """Until the last row is in order."""
@@ -88,7 +97,7 @@ class LiveCalls:
 
     def _hear(self, news: News) -> None:
         for query_id in news.stopped & self._calls.keys():
-            self._calls[query_id].cancel(_LEFT, LLMInterrupted())
+            self._calls[query_id].cancel(_LEFT, QueryCancelled())
 
 
 class LiveCall:
@@ -96,30 +105,24 @@ class LiveCall:
 
     task: asyncio.Task[None]
 
-    def __init__(self, work: Work, recorder: JobRecorder, end: Callable[[Outcome], Any]) -> None:
-        self.id = work.id
-        self._recorder, self._end = recorder, end
+    def __init__(self, call_id: str, end: Callable[[Outcome], Awaitable[None]]) -> None:
+        self.id = call_id
+        self._end = end
         self._events: asyncio.Queue[StreamEvent | Exception] = asyncio.Queue()
-        self._cancelled_as: tuple[Outcome, LLMError] = (_LEFT, LLMInterrupted())
+        self._cancelled_as: tuple[Outcome, Exception] = (_LEFT, QueryCancelled())
 
     def start(self, source: Source) -> asyncio.Task[None]:
         self.task = asyncio.create_task(self._run(source))
         # A task that is cancelled before its first step never gets to its own end.
-        self.task.add_done_callback(lambda _: self._events.put_nowait(LLMInterrupted()))
+        self.task.add_done_callback(lambda _: self._events.put_nowait(ServiceUnavailable(_STOPPING)))
         return self.task
 
     def give_back_when_left(self) -> None:
-        self._cancelled_as = _INTERRUPTED, LLMInterrupted()
+        self._cancelled_as = _INTERRUPTED, ServiceUnavailable(_STOPPING)
 
-    def cancel(self, outcome: Outcome, told: LLMError) -> None:
+    def cancel(self, outcome: Outcome, told: Exception) -> None:
         self._cancelled_as = outcome, told
         self.task.cancel()
-
-    @property
-    def model(self) -> str | None:
-        """The one that was asked last."""
-        attempts = self._recorder.attempts
-        return attempts[-1].model if attempts else None
 
     def leave(self) -> None:
         """Nobody reads any more. Without effect when the call has ended."""
@@ -128,7 +131,7 @@ class LiveCall:
     async def next(self) -> StreamEvent | None:
         """Finished is the last, when the row is in order; None after a while of silence.
 
-        Raises LLMError, ServiceUnavailable.
+        Raises LLMError, ApiError.
         """
         try:
             async with asyncio.timeout(_SILENCE_SECONDS):
@@ -170,7 +173,7 @@ class LiveCall:
 
     async def _pass_on(self, source: Source) -> Finished | LLMError:
         try:
-            async with aclosing(source(self._recorder)) as events:
+            async with aclosing(source()) as events:
                 async for event in events:
                     if isinstance(event, Finished):
                         return event
@@ -178,6 +181,10 @@ class LiveCall:
         except LLMError as fault:
             return fault
         return LLMApiError()
+
+
+async def _nothing_to_end(_outcome: Outcome) -> None:
+    """There is no row."""
 
 
 def _columns(last: Finished | LLMError) -> dict[str, Any]:

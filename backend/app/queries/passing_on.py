@@ -11,6 +11,11 @@ from starlette.types import Receive, Scope, Send
 from app.queries.live import LiveCall
 
 T = TypeVar("T")
+_TEXT = {"type": "string"}
+# For a route's `responses`; `data` is JSON.
+SERVER_SENT = {
+    "text/event-stream": {"itemSchema": {"type": "object", "properties": {"event": _TEXT, "data": _TEXT, "id": _TEXT}}}
+}
 KEEP_ALIVE = b": keep-alive\n\n"
 
 

@@ -26,7 +26,7 @@ class QueryStatus(StrEnum):
 
 
 class Query(WorkColumns, Base):
-    """A question. `request` null: a chat completion, whose row goes with its request; nothing of it is kept.
+    """A question. `request` is its body, with the version of the prompt that was in use when it was asked.
 
     `answer` is `{content, data, finishReason}`, `receipt` says where it came from and what it took, `query_error` is
     `CODE: sentence`.
@@ -37,7 +37,7 @@ class Query(WorkColumns, Base):
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
     status: Mapped[str] = mapped_column(String(20))
-    request: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
+    request: Mapped[dict[str, Any]] = mapped_column(JsonColumn)
     answer: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
     receipt: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
     query_error: Mapped[str | None] = mapped_column(String(500))

@@ -4,8 +4,7 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
-from fastapi.responses import JSONResponse
-from fastapi.sse import EventSourceResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from app.accounts.identity import CurrentUserId
 from app.accounts.roles import CurrentRole
@@ -14,7 +13,7 @@ from app.queries import service
 from app.queries.asking import shown
 from app.queries.desk import Desk
 from app.queries.events import server_sent
-from app.queries.passing_on import ClientGone, LiveResponse, unless_gone
+from app.queries.passing_on import SERVER_SENT, ClientGone, LiveResponse, unless_gone
 from app.queries.query_model import Query, QueryStatus
 from app.queries.schemas import QueryAccepted, QueryAsked, QueryError, QueryRequest, QueryResult, QueryStatusOut
 from app.web import DatabaseOf, Id, Text, declared_errors, declared_stream_errors
@@ -63,15 +62,18 @@ async def ask(
 
 @router.post(
     "/stream",
-    response_class=EventSourceResponse,
-    responses=declared_stream_errors(403, *_CALL_FAILED),
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": SERVER_SENT, "description": "Events."},
+        **declared_stream_errors(403, *_CALL_FAILED),
+    },
 )
 async def ask_and_read_along(
     body: QueryAsked, request: Request, user_id: CurrentUserId, role: CurrentRole, *, desk: DeskOf
 ) -> Response:
     """The answer as it is written: `started`, `delta`, `restart` (what came is void), then `done` or `error`."""
     await desk.asker.prepare(body, role)
-    call = await desk.live.begin(
+    call = await desk.live.begin_query(
         user_id, body.model_dump(mode="json"), lambda recorder: desk.asker.stream(body, user_id, recorder)
     )
     try:
@@ -92,7 +94,7 @@ async def query_status(query_id: Id, user_id: CurrentUserId, database: DatabaseO
     error = None
     if fault is not None:
         kind, sentence = fault
-        error = QueryError(code=kind.code, message=sentence, next_step=kind.next_step, retryable=kind.retryable)
+        error = QueryError(code=kind.code, message=sentence, retryable=kind.retryable)
     accepted = _accepted(query).model_dump()
     return QueryStatusOut(**accepted, created_at=query.created_at, updated_at=query.updated_at, error=error)
 
@@ -125,7 +127,7 @@ def _result(query: Query) -> QueryResult:
     fault = _fault_of(query)
     if fault is not None:
         kind, sentence = fault
-        raise CallFailed(kind.code, sentence, details={**details, "family": kind.family, "nextStep": kind.next_step})
+        raise CallFailed(kind.code, sentence, details={**details, "family": kind.family})
     if query.status == QueryStatus.CANCELLED:
         raise QueryCancelled(details=details)
     if query.answer is None or query.receipt is None:

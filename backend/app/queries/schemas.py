@@ -137,7 +137,6 @@ class QueryAccepted(WireModel):
 class QueryError(WireModel):
     code: str
     message: str
-    next_step: str
     retryable: bool
 
 

@@ -50,9 +50,7 @@ def enqueue(session: Session, user_id: str, request: QueryRequest, key: str | No
     return Asked(columns["id"])
 
 
-def begin_leased(
-    session: Session, user_id: str, request: dict[str, Any] | None, *, owner: str, lease_seconds: float
-) -> Work:
+def begin_leased(session: Session, user_id: str, request: dict[str, Any], *, owner: str, lease_seconds: float) -> Work:
     """A row whose work is done by the request that made it; see Query."""
     lease = {"lease_owner": owner, "lease_until": utc_now() + timedelta(seconds=lease_seconds), "claim_seq": 1}
     columns = {**_new(user_id), **lease, "request": request}
@@ -62,9 +60,7 @@ def begin_leased(
 
 def own_query(session: Session, user_id: str, query_id: str) -> Query:
     """Raises NotFound, for another person's as for none."""
-    query = session.scalar(
-        select(Query).where(Query.id == query_id, Query.user_id == user_id, Query.request.is_not(None))
-    )
+    query = session.scalar(select(Query).where(Query.id == query_id, Query.user_id == user_id))
     if query is None:
         raise NotFound("There is no query with this id.")
     return query
@@ -75,7 +71,6 @@ def cancel(session: Session, user_id: str, query_id: str) -> None:
     changed = session.execute(
         update(Query)
         .where(Query.id == query_id, Query.user_id == user_id, Query.status == QueryStatus.RUNNING)
-        .where(Query.request.is_not(None))
         .values(
             status=QueryStatus.CANCELLED,
             claim_seq=Query.claim_seq + 1,

@@ -16,7 +16,6 @@ from app.worker.worker_lock import WorkerLock
 log = structlog.get_logger()
 _LOCK_SECONDS = 0.2
 _RETRY_SECONDS = 1.0
-_FEWEST_TO_SHARE = 16
 
 
 class CrewState(StrEnum):
@@ -34,11 +33,7 @@ class Crew:
 
     def __init__(self, database: Database, lanes: Sequence[Lane], settings: WorkerSettings) -> None:
         self._database, self._lanes = database, lanes
-        self.workers = [
-            Worker(database, lane, settings, slots=slots)
-            for lane in lanes
-            for slots in _shares(lane.slots, alone=database.is_sqlite)
-        ]
+        self.workers = [Worker(database, lane, settings) for lane in lanes]
         path = database.sqlite_path
         self._lock = WorkerLock(path) if path is not None else None
         self._state = CrewState.STARTING
@@ -120,17 +115,6 @@ class Crew:
         for worker in self.workers:
             await worker.reclaim_everything()
         return True
-
-
-def _shares(slots: int, *, alone: bool) -> list[int]:
-    """The slots of each worker of a lane.
-
-    Two on PostgreSQL: the server works for one while the other's calls begin and end. On SQLite they would only take
-    turns at the one writer.
-    """
-    if alone or slots < _FEWEST_TO_SHARE:
-        return [slots]
-    return [slots - slots // 2, slots // 2]
 
 
 def _log_death(task: asyncio.Task[None]) -> None:

@@ -113,8 +113,8 @@ def _book(session: Session, lane: Lane, claimed: Sequence[Work]) -> Mapping[str,
     first = lane.first_call()
     if first is None or not claimed:
         return {}
-    provider, model = first
-    booked = {work.id: Attempt(provider=provider, model=model) for work in claimed}
+    provider, model, purpose = first
+    booked = {work.id: Attempt(provider=provider, model=model, purpose=purpose) for work in claimed}
     books.book(session, [(account_of(lane, work), booked[work.id]) for work in claimed])
     return booked
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import LLMError
 from app.json_rows import ColumnType
-from app.llm.attempts import AttemptRecorder
+from app.llm.attempts import AttemptRecorder, FirstCall
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +68,7 @@ class Lane(Protocol):
 
     async def close(self) -> None: ...
 
-    def first_call(self) -> tuple[str, str] | None:
+    def first_call(self) -> FirstCall | None:
         """The provider and the model that a run will ask first, booked along with the claim; None when it depends."""
         ...
 

@@ -86,19 +86,10 @@ class _Job:
 
 
 class Worker:
-    """Works one lane until stopped; of the lane's slots it has `slots`, or all."""
+    """Works one lane until stopped."""
 
-    def __init__(
-        self,
-        database: Database,
-        lane: Lane,
-        settings: WorkerSettings,
-        *,
-        slots: int | None = None,
-        books: Books | None = None,
-    ) -> None:
+    def __init__(self, database: Database, lane: Lane, settings: WorkerSettings, *, books: Books | None = None) -> None:
         self._database, self._lane, self._settings = database, lane, settings
-        self._slots = slots or lane.slots
         self._books = books or Books(database)
         self._owner = database.process_id
         self._jobs: dict[tuple[str, int], _Job] = {}
@@ -195,7 +186,7 @@ class Worker:
         return any(job.lease_ends <= now < job.overdue_at and not job.task.done() for job in self._jobs.values())
 
     def _free(self) -> int:
-        return self._slots - len(self._jobs)
+        return self._lane.slots - len(self._jobs)
 
     def _want(self, free: int) -> int:
         if self._stopping:

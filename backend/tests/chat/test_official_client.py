@@ -63,7 +63,8 @@ def test_a_completion_of_the_stub(on_stub: openai.OpenAI, database_url: str) -> 
     assert answer.choices[0].finish_reason == "stop"
     assert answer.usage is not None and answer.usage.total_tokens > 0
     assert query(database_url, "SELECT count(*) FROM queries") == [(0,)]
-    assert query(database_url, "SELECT lane, outcome FROM llm_attempts") == [("query", "OK")]
+    settled = "SELECT lane, outcome FROM llm_attempts"
+    wait_until(lambda: query(database_url, settled) == [("chat", "OK")], "the books settled")
 
 
 def test_a_stream_of_the_stub(on_stub: openai.OpenAI) -> None:
@@ -184,9 +185,7 @@ def test_a_client_that_leaves_cancels_the_call(
 ) -> None:
     leave(client, upstream)
     assert upstream.wait_idle(5.0) and upstream.calls[0].has_hung_up
-    wait_until(
-        lambda: query(database_url, "SELECT outcome FROM llm_attempts") == [("CANCELLED",)], "the books settled"
-    )
+    wait_until(lambda: query(database_url, "SELECT outcome FROM llm_attempts") == [("CANCELLED",)], "the books settled")
     assert query(database_url, "SELECT count(*) FROM queries") == [(0,)]
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.database import Database
 from app.enrichment.schemas import EnrichmentResult
 from app.errors import LLMUnreachable
-from app.llm.attempts import UNRECORDED, AttemptOutcome, AttemptRecorder, Usage
+from app.llm.attempts import UNRECORDED, AttemptOutcome, AttemptRecorder, FirstCall, Usage
 from tests.worker.vault import CONTENT, ScriptedProvider, Vault
 
 T = TypeVar("T")
@@ -30,8 +30,8 @@ class BookedProvider(ScriptedProvider):
         super().__init__()
         self._book, self._die = book, die
 
-    def first_call(self) -> tuple[str, str] | None:
-        return "booked", "one"
+    def first_call(self) -> FirstCall | None:
+        return FirstCall("booked", "one")
 
     async def enrich_item(self, text: str, *, attempts: AttemptRecorder = UNRECORDED) -> EnrichmentResult:
         while not await self._call(attempts):

@@ -2,6 +2,7 @@
 
 from app.errors import LLMRateLimited
 from app.items.presentation import present
+from app.llm.attempts import FirstCall
 from tests.worker.vault import Gate, Running, Vault, until
 
 
@@ -18,7 +19,7 @@ async def test_the_claim_books_the_first_attempt(vault: Vault, running: Running)
 
 
 async def test_another_model_than_the_booked_one_leaves_that_unused(vault: Vault) -> None:
-    vault.provider.first = ("scripted", "two")
+    vault.provider.first = FirstCall("scripted", "two")
     item_id = await vault.post()
     await vault.worker().run_once()
     books = {attempt.model: (attempt.outcome, attempt.cost_usd) for attempt in await vault.attempts(item_id)}

@@ -8,7 +8,7 @@ import pytest
 
 from app.database import Database
 from app.items.item import ItemStatus
-from app.worker.crew import Crew, CrewState, _shares
+from app.worker.crew import Crew, CrewState
 from app.worker.worker_lock import WorkerLock, lock_path
 from tests.engines import chosen_engine
 from tests.worker.vault import SETTINGS, Gate, Vault, until
@@ -154,13 +154,6 @@ def test_a_lock_that_the_file_system_refuses_is_not_taken_for_a_held_one(
     monkeypatch.setattr("app.worker.worker_lock.fcntl.flock", refuse)
     with pytest.raises(OSError, match="no locks"):
         WorkerLock(tmp_path / "a.db").try_acquire()
-
-
-@pytest.mark.parametrize(
-    ("slots", "alone", "shares"), [(100, False, [50, 50]), (17, False, [9, 8]), (3, False, [3]), (100, True, [100])]
-)
-def test_the_slots_of_a_lane_are_shared_by_its_workers(slots: int, *, alone: bool, shares: list[int]) -> None:
-    assert _shares(slots, alone=alone) == shares
 
 
 def test_the_lock_has_one_holder(tmp_path: Path) -> None:

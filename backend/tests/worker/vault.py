@@ -20,7 +20,7 @@ from app.items.item import SourceType
 from app.items.item_model import Item, ItemEvent
 from app.items.schemas import ItemCreate, ItemOut, ItemPatch
 from app.llm.attempt_model import LLMAttempt
-from app.llm.attempts import UNRECORDED, AttemptOutcome, AttemptRecorder, Usage
+from app.llm.attempts import UNRECORDED, AttemptOutcome, AttemptRecorder, FirstCall, Usage
 from app.llm.gate import UNLIMITED
 from app.worker.retry import RetryPolicy
 from app.worker.worker import Worker, WorkerSettings
@@ -43,7 +43,7 @@ class ScriptedProvider:
         self.calls: list[str] = []
         self.called = asyncio.Event()
         self.allowed = UNLIMITED
-        self.first: tuple[str, str] | None = ("scripted", "one")
+        self.first: FirstCall | None = FirstCall("scripted", "one")
         self.opens_in = 0.0
         self.content = CONTENT
         self.contents: dict[str, EnrichmentSchema] = {}
@@ -55,7 +55,7 @@ class ScriptedProvider:
     async def close(self) -> None:
         """Nothing to close."""
 
-    def first_call(self) -> tuple[str, str] | None:
+    def first_call(self) -> FirstCall | None:
         return self.first
 
     def allowance(self) -> int:

@@ -1,15 +1,15 @@
 """Queries: what was asked of a model, the answer, and the columns by which the worker works it.
 
-Revision ID: 010
-Revises: 009
+Revision ID: 011
+Revises: 010
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "010"
-down_revision = "009"
+revision = "011"
+down_revision = "010"
 branch_labels = None
 depends_on = None
 
@@ -29,7 +29,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(36), primary_key=True),
         sa.Column("user_id", sa.String(36), sa.ForeignKey("users.id"), nullable=False),
         sa.Column("status", sa.String(20), nullable=False),
-        sa.Column("request", _JSON),
+        sa.Column("request", _JSON, nullable=False),
         sa.Column("answer", _JSON),
         sa.Column("receipt", _JSON),
         sa.Column("query_error", sa.String(500)),

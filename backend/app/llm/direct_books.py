@@ -1,0 +1,174 @@
+"""The books of calls that belong to no row of a lane: chats, direct questions.
+
+As for rows, an attempt is committed before its call leaves, and those that wait together share a commit. There is no
+fence. What a process that died left open is marked IN_DOUBT when its call cannot be under way any more; a process that
+lives settles its attempts, also after the database was away.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Any, cast
+
+import structlog
+from sqlalchemy import CursorResult, insert, update
+from sqlalchemy.orm import Session
+
+from app import clock
+from app.clock import utc_now
+from app.database import Database, new_id
+from app.errors import ServiceUnavailable
+from app.llm.attempt_model import LLMAttempt
+from app.llm.attempts import UNRECORDED, UNSAID, Attempt, AttemptOutcome, AttemptRecorder, Purpose
+from app.llm.books import purpose_columns, settle
+from app.llm.call import Call
+
+log = structlog.get_logger(__name__)
+_SWEEP_SECONDS = 60.0
+_RETRY_SECONDS = 1.0
+# After its deadline a call may still be waiting for its commit, or its settlement for the database.
+_MARGIN_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What goes into the next commit. `done` is for those who open: it fails with the commit."""
+
+    openings: list[dict[str, Any]] = field(default_factory=list)
+    settled: list[Attempt] = field(default_factory=list)
+    done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class DirectBooks:
+    """Of a process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._next: _Batch | None = None
+        self._flushing: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def swept(self) -> AsyncIterator[None]:
+        """In the block, what others left open is marked, at once and every minute."""
+        sweeping = asyncio.create_task(self._sweep_forever())
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Write what is settled, if the database is there. Safe to repeat."""
+        if self._flushing is not None:
+            await asyncio.wait({self._flushing}, timeout=_RETRY_SECONDS * 2)
+
+    def recorder_of(self, call: Call) -> AttemptRecorder:
+        return DirectRecorder(self, call)
+
+    async def open(self, row: dict[str, Any]) -> None:
+        """Returns when it is committed. Raises ServiceUnavailable."""
+        batch = self._batch()
+        batch.openings.append(row)
+        await asyncio.shield(batch.done)
+
+    def settle(self, attempt: Attempt) -> None:
+        """It is written with the next commit, which comes at once."""
+        self._batch().settled.append(attempt)
+
+    def _batch(self) -> _Batch:
+        if self._next is None:
+            self._next = _Batch()
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush())
+        return self._next
+
+    async def _flush(self) -> None:
+        while self._next is not None:
+            batch, self._next = self._next, None
+            try:
+                await self._database.write(partial(_write, batch=batch))
+            except ServiceUnavailable as error:
+                if batch.openings:  # their calls do not leave
+                    batch.done.set_exception(error)
+                if batch.settled:  # what was spent must get into the books
+                    self._batch().settled[:0] = batch.settled
+                    await clock.sleep(_RETRY_SECONDS)
+            else:
+                batch.done.set_result(None)
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            try:
+                marked = await self._database.write(doubt_expired)
+                if marked:
+                    log.warning("llm_books.left_open", attempts=marked)
+            except ServiceUnavailable:
+                log.warning("llm_books.not_swept")
+            await clock.sleep(_SWEEP_SECONDS)
+
+
+class DirectRecorder:
+    """Of one call; its attempts share the row's id, or an id of their own."""
+
+    def __init__(self, books: DirectBooks, call: Call) -> None:
+        self._books, self._call = books, call
+        self._call_id = call.spender.row_id or new_id()
+
+    async def open(self, *, provider: str, model: str, purpose: Purpose = UNSAID) -> Attempt:
+        attempt = Attempt(provider=provider, model=model, purpose=purpose)
+        await self._books.open(self._row(attempt))
+        return attempt
+
+    def close(self, attempt: Attempt) -> None:
+        self._books.settle(attempt)
+
+    def _row(self, attempt: Attempt) -> dict[str, Any]:
+        seconds = self._call.deadline_seconds + _MARGIN_SECONDS
+        return {
+            "id": attempt.id,
+            "lane": self._call.spender.lane,
+            "item_id": self._call_id,
+            "user_id": self._call.spender.user_id,
+            "claim_seq": 0,
+            "provider": attempt.provider,
+            "model": attempt.model,
+            "started_at": attempt.started_at,
+            "expires_at": attempt.started_at + timedelta(seconds=seconds),
+            **purpose_columns(attempt.purpose),
+        }
+
+
+class NoBooks:
+    """Where there is no database: only what brings a recorder along is on the books."""
+
+    @asynccontextmanager
+    async def swept(self) -> AsyncIterator[None]:
+        """Nothing to see to."""
+        yield
+
+    async def close(self) -> None:
+        """Nothing to write."""
+
+    def recorder_of(self, _call: Call) -> AttemptRecorder:
+        return UNRECORDED
+
+
+def doubt_expired(session: Session) -> int:
+    """How many attempts were marked: open, though their calls have been over for a while."""
+    now = utc_now()
+    done = session.execute(
+        update(LLMAttempt)
+        .where(LLMAttempt.outcome.is_(None), LLMAttempt.expires_at < now)
+        .values(outcome=AttemptOutcome.IN_DOUBT, ended_at=now)
+        .execution_options(synchronize_session=False)
+    )
+    return cast("CursorResult[Any]", done).rowcount
+
+
+def _write(session: Session, batch: _Batch) -> None:
+    if batch.openings:
+        session.execute(insert(LLMAttempt), batch.openings)
+    settle(session, batch.settled)
