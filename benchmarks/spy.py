@@ -14,7 +14,7 @@ from app.database import Database
 from app.enrichment.lane import EnrichmentLane
 from app.enrichment.schemas import EnrichmentResult
 from app.enrichment.stub_provider import StubProvider
-from app.llm.attempts import UNRECORDED, UNSAID, Attempt, AttemptRecorder, Purpose
+from app.llm.attempts import UNRECORDED, UNSAID, Attempt, AttemptRecorder, Purpose, Saved
 from app.main import prepare_process
 from app.newswire import Newswire
 from app.prompts.registry import as_in_files
@@ -40,6 +40,9 @@ class _Ear:
     def close(self, attempt: Attempt) -> None:
         self.inner.close(attempt)
 
+    async def note_cached(self, *, provider: str, model: str, purpose: Purpose, saved: Saved) -> Attempt:
+        return await self.inner.note_cached(provider=provider, model=model, purpose=purpose, saved=saved)
+
 
 class Spy(StubProvider):
     """Tells `heard` the text and the moment of every call."""
@@ -48,7 +51,9 @@ class Spy(StubProvider):
         super().__init__(settings.llm, as_in_files(settings.environment))
         self._heard = heard
 
-    async def enrich_item(self, text: str, *, attempts: AttemptRecorder = UNRECORDED) -> EnrichmentResult:
+    async def enrich_item(
+        self, text: str, *, attempts: AttemptRecorder = UNRECORDED, user_id: str | None = None
+    ) -> EnrichmentResult:
         return await super().enrich_item(text, attempts=_Ear(attempts, text, self._heard))
 
 

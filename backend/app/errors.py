@@ -18,6 +18,9 @@
     │   ├── PromptRefused             422 VALIDATION_ERROR: a template, or the values for one
     │   ├── QueryRefused              422 VALIDATION_ERROR: what is asked of a model cannot be asked
     │   ├── CallFailed                502, or as the LLMError that it shows
+    │   ├── DailyQuotaExceeded        429 DAILY_QUOTA_EXCEEDED
+    │   ├── ConcurrencyLimitExceeded  429 CONCURRENCY_LIMIT_EXCEEDED
+    │   ├── BudgetExceeded            429 BUDGET_EXCEEDED, for a direct call that met LLMBudgetExceeded
     │   └── ServiceUnavailable        503
     ├── StartRefused                  the process must not start; the message says how to mend it
     │   ├── SettingsRefused           values of settings are wrong
@@ -43,6 +46,8 @@ the key, the prompt or the note.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import ClassVar
 
@@ -162,7 +167,8 @@ class CallFailed(ApiError):
         self, code: str, sentence: str, *, details: Mapping[str, object], retry_after_seconds: float | None = None
     ) -> None:
         super().__init__(sentence, details)
-        self.code, self.status = code, _STATUS_OF_A_FAULT.get(code, 502)
+        self.status = _STATUS_OF_A_FAULT.get(code, 502)
+        self.code = BudgetExceeded.code if code == LLMBudgetExceeded.code else code
         self.retryable = self.status in {429, 503}
         self.retry_after_seconds = retry_after_seconds
 
@@ -178,6 +184,39 @@ _STATUS_OF_A_FAULT: Mapping[str, int] = {
     "LLM_INTERRUPTED": 503,
     "LLM_TIMEOUT": 504,
 }
+
+
+class DailyQuotaExceeded(ApiError):
+    code, status = "DAILY_QUOTA_EXCEEDED", 429
+    sentence = "The number of these for today is used up."
+
+    def __init__(self, *, limit: int, used: int, resets_at: datetime) -> None:
+        super().__init__(details={"limit": limit, "used": used, "resetAt": _wire_time(resets_at)})
+
+
+class ConcurrencyLimitExceeded(ApiError):
+    code, status = "CONCURRENCY_LIMIT_EXCEEDED", 429
+    sentence = "As many of these as may run at once are running; wait for one to end."
+
+    def __init__(self, *, limit: int, active: int) -> None:
+        super().__init__(details={"limit": limit, "active": active})
+
+
+class BudgetExceeded(ApiError):
+    code, status = "BUDGET_EXCEEDED", 429
+    sentence = "The budget for model calls is spent."
+
+    def __init__(self, fault: "LLMBudgetExceeded") -> None:
+        spent = fault.spent
+        if spent is None:
+            super().__init__(fault.explain())
+            return
+        limit, used = float(spent.limit_usd), float(spent.used_usd)
+        super().__init__(details={"limit": limit, "used": used, "resetAt": _wire_time(spent.resets_at)})
+
+
+def _wire_time(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 class ServiceUnavailable(ApiError):
@@ -306,6 +345,13 @@ class LLMContentRefused(LLMApiError):
     next_step = "Edit the text and retry, or confirm the item with a title of your own."
 
 
+class BudgetSpent:
+    """A budget that a call would have crossed: USD, and when its next period begins."""
+
+    def __init__(self, limit_usd: Decimal, used_usd: Decimal, resets_at: datetime) -> None:
+        self.limit_usd, self.used_usd, self.resets_at = limit_usd, used_usd, resets_at
+
+
 class LLMPrivateText(LLMApiError):
     code, retryable = "LLM_PRIVATE_TEXT", False
     sentence = "The text is private, and no model of the plan may see it."
@@ -329,9 +375,25 @@ class LLMBadRequest(LLMApiError):
 
 
 class LLMBudgetExceeded(LLMApiError):
-    code = "LLM_BUDGET_EXCEEDED"
+    """The call was not made. `is_unpriced`: the price of its model is unknown, so that no budget can hold it."""
+
+    code, remedy = "LLM_BUDGET_EXCEEDED", Remedy.WAIT
     sentence = "The budget for model calls is spent."
     next_step = "Wait for the next period, or ask the operator to raise the budget."
+
+    def __init__(
+        self,
+        spent: BudgetSpent | None = None,
+        *,
+        is_unpriced: bool = False,
+        retry_after_seconds: float | None = None,
+        remedy: Remedy | None = None,
+    ) -> None:
+        super().__init__(retry_after_seconds=retry_after_seconds, remedy=remedy)
+        self.spent, self.is_unpriced = spent, is_unpriced
+
+    def explain(self) -> str:
+        return "There is a budget, and the price of the model is not known." if self.is_unpriced else self.sentence
 
 
 class LLMDisabled(LLMApiError):

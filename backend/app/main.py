@@ -35,6 +35,9 @@ from app.providers.access import ProviderAccess, build_access
 from app.queries import routes as query_routes
 from app.queries.desk import Desk, build_desk
 from app.shutdown import on_stop_signal
+from app.spending import routes as spending_routes
+from app.spending.known_budgets import KnownBudgets
+from app.spending.service import WaitingRows
 from app.web import COMMON_ERRORS, OPENAI_ERRORS, Guard, RequestContext, install_error_handlers
 from app.worker.crew import Crew
 from app.worker.retry import RetryPolicy
@@ -58,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
         analytics_routes.router,
         provider_routes.router,
         query_routes.router,
+        spending_routes.router,
     )
     for router in routers:
         app.include_router(router, prefix="/api/v1", responses=COMMON_ERRORS)
@@ -112,13 +116,24 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     async with running(settings, with_worker=settings.worker_enabled) as process:
         app.state.database = process.database
         app.state.crew = process.crew
-        app.state.providers = process.providers
-        app.state.gateway = process.gateway
+        app.state.providers = process.calling.providers
+        app.state.gateway = process.calling.gateway
         app.state.prompts = process.prompts
         app.state.queries = process.queries
+        app.state.known_budgets = process.calling.budgets
+        app.state.waiting_rows = [WaitingRows(EnrichmentLane.work_table.table.name, EnrichmentLane.work_table.working)]
         app.state.identity = Identity(process.database, dev_auth=settings.dev_auth_allowed)
         app.state.dev_role = Role.named(settings.dev_role)
         yield
+
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """What it takes to call a model."""
+
+    providers: ProviderAccess
+    budgets: KnownBudgets
+    gateway: Gateway
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +141,20 @@ class Process:
     """What runs in this process beneath the web."""
 
     database: Database
-    providers: ProviderAccess
-    gateway: Gateway
+    calling: Calling
     prompts: PromptRegistry
     queries: Desk
     crew: Crew | None
+
+    def stop(self, *, at_once: bool) -> None:
+        self.queries.live.stop(at_once=at_once)
+        if self.crew is not None:
+            self.crew.stop(at_once=at_once)
+
+    async def wait_stopped(self) -> None:
+        if self.crew is not None:
+            await self.crew.wait_stopped()
+        await self.queries.live.close()
 
 
 @asynccontextmanager
@@ -138,43 +162,49 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
     """The database, the newswire and, where wanted, the workers; drained and closed at the end or on a signal."""
     prompts = as_in_files(settings.environment, settings.prompts_dir)
     database = Database(settings.resolved_database_url)
-    access = build_access(settings, database)
-    gateway = build_gateway(settings.llm, access, database)
     await database.start()
     newswire = Newswire(database)
     newswire.start()
-    providers = replace(access, traffic=gateway)
-    await providers.start()
-    queries = build_desk(settings, database, gateway, prompts)
-    crew = _crew(settings, prompts, queries) if with_worker else None
-    process = Process(database, providers, gateway, prompts, queries, crew)
+    process: Process | None = None
 
     def stop(signals: int = 1) -> None:
         database.noticeboard.close()
-        queries.live.stop(at_once=signals > 1)
-        if crew is not None:
-            crew.stop(at_once=signals > 1)
+        if process is not None:
+            process.stop(at_once=signals > 1)
 
     with on_stop_signal(stop):
         try:
-            async with following(database, prompts), gateway.keeping_books():
-                if crew is not None:
-                    crew.start()
-                yield process
+            async with _calling(settings, database) as calling, following(database, prompts):
+                queries = build_desk(settings, database, calling.gateway, prompts)
+                crew = _crew(settings, prompts, queries) if with_worker else None
+                process = Process(database, calling, prompts, queries, crew)
+                try:
+                    if crew is not None:
+                        crew.start()
+                    yield process
+                finally:
+                    stop()
+                    await process.wait_stopped()
         finally:
-            stop()
-            await _close(process)
             await newswire.close()
             await database.close()
 
 
-async def _close(process: Process) -> None:
-    """What works on the database, before the database."""
-    if process.crew is not None:
-        await process.crew.wait_stopped()
-    await process.queries.live.close()
-    await process.gateway.close()
-    await process.providers.close()
+@asynccontextmanager
+async def _calling(settings: Settings, database: Database) -> AsyncIterator[Calling]:
+    access = build_access(settings, database)
+    budgets = KnownBudgets(database)
+    gateway = build_gateway(
+        settings.llm, access, database, lambda spender: budgets.covers(spender.user_id, spender.api_key_id)
+    )
+    providers = replace(access, traffic=gateway)
+    try:
+        await providers.start()
+        async with budgets.followed(), gateway.keeping_books():
+            yield Calling(providers, budgets, gateway)
+    finally:
+        await gateway.close()
+        await providers.close()
 
 
 def _crew(settings: Settings, prompts: PromptRegistry, queries: Desk) -> Crew:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.clock import local_seconds
 from app.database import Database, new_id
-from app.errors import ApiError, CallFailed, PayloadTooLarge
+from app.errors import ApiError, BudgetExceeded, CallFailed, LLMBudgetExceeded, PayloadTooLarge
 
 log = structlog.get_logger()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -229,6 +229,7 @@ def openai_error(status: int, code: str, message: str, details: Mapping[str, obj
 def install_error_handlers(app: FastAPI) -> None:
     """Every error that a route or the router raises leaves as the envelope."""
     app.add_exception_handler(ApiError, _answer_api_error)
+    app.add_exception_handler(LLMBudgetExceeded, _answer_budget)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
 
@@ -253,6 +254,12 @@ async def _answer_api_error(request: Request, error: Exception) -> Response:
 def _whole_seconds(error: ApiError) -> str:
     named = error.retry_after_seconds if isinstance(error, CallFailed) else None
     return str(max(1, ceil(named or 1)))
+
+
+async def _answer_budget(request: Request, error: Exception) -> Response:
+    """Of a call that somebody waits for; an item waits in the queue instead."""
+    assert isinstance(error, LLMBudgetExceeded)  # noqa: S101 - as above
+    return await _answer_api_error(request, BudgetExceeded(error))
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
@@ -341,7 +348,7 @@ _MEANINGS = {
     413: "The body is too large.",
     415: "The body is not JSON.",
     422: "The request does not have the required form.",
-    429: "A limit, a quota or a budget is used up.",
+    429: "A quota, a limit or a budget is used up; `details` says how much and until when.",
     500: "A fault of the server.",
     502: "The provider failed, or gave an answer that cannot be used.",
     503: "The database, or the model, cannot be used right now.",

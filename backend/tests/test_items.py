@@ -13,7 +13,16 @@ from tests.conftest import AsUser, Json, code_of, create
 Make = Callable[..., Awaitable[Json]]
 FIELDS = {
     *("id", "rawText", "status", "title", "summary", "tags", "suggestedTags", "sourceType", "enrichmentMode"),
-    *("enrichmentError", "enrichment", "createdAt", "updatedAt", "confirmedAt", "attachmentCount", "attachments"),
+    *(
+        "enrichmentError",
+        "enrichment",
+        "waiting",
+        "createdAt",
+        "updatedAt",
+        "confirmedAt",
+        "attachmentCount",
+        "attachments",
+    ),
 }
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 

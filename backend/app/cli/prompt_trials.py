@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from app.llm.call import Call, Parameters, Spender
 from app.llm.extraction import provider_of
 from app.llm.gateway import Gateway, build_gateway
 from app.prompts.cases import complaints_about_answer, complaints_about_messages
-from app.prompts.prompt_version import PromptVersion
+from app.prompts.prompt_version import PromptVersion, content_of
 from app.prompts.registry import PromptRegistry
 from app.prompts.template import Case
 
@@ -58,14 +58,29 @@ def try_and_tell(prompt_ids: Sequence[str], *, live: bool, as_json: bool) -> int
 async def _run(registry: PromptRegistry, prompt_ids: Sequence[str], live: LLMSettings | None) -> list[Trial]:
     trials = []
     async with _gateway(live) as gateway:
-        for prompt in registry.prompts():
-            if prompt_ids and prompt.id not in prompt_ids:
+        for label, version, cases in _to_try(registry):
+            if prompt_ids and version.id not in prompt_ids:
                 continue
-            version = prompt.versions[prompt.current]
-            for case in prompt.cases:
+            for case in cases:
                 complaints = await _try(version, case, gateway, live)
-                trials.append(Trial(version.label, case.name, complaints))
+                trials.append(Trial(label, case.name, complaints))
     return trials
+
+
+def _to_try(registry: PromptRegistry) -> Iterator[tuple[str, PromptVersion, Sequence[Case]]]:
+    """What is in use, and beside it each file that says otherwise: the next start would take that in."""
+    of_files = {prompt.id: prompt for prompt in PromptRegistry(registry.loaded, registry.environment).prompts()}
+    for prompt in registry.prompts():
+        used, written = prompt.versions[prompt.current], of_files.get(prompt.id)
+        if written is None:
+            yield used.label, used, prompt.cases
+            continue
+        version = written.versions[written.current]
+        if content_of(used.body, used.messages) == content_of(version.body, version.messages):
+            yield used.label, used, written.cases
+        else:
+            yield used.label, used, prompt.cases
+            yield f"{prompt.id} (file)", version, written.cases
 
 
 @asynccontextmanager

@@ -69,7 +69,7 @@ class EnrichmentLane:
         return self._provider.seconds_until_open() if self._is_open else 0.0
 
     async def run(self, work: Work, attempts: AttemptRecorder) -> Mapping[str, Any]:
-        result = await self._provider.enrich_item(work.payload["raw_text"], attempts=attempts)
+        result = await self._provider.enrich_item(work.payload["raw_text"], attempts=attempts, user_id=work.user_id)
         return _columns(result)
 
     def failure(self, error: LLMError) -> Mapping[str, Any]:

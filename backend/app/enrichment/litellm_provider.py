@@ -7,7 +7,7 @@ from app.config import LLMSettings
 from app.enrichment.prompts import BOUNDS, PROMPT_ID
 from app.enrichment.schemas import EnrichmentResult, EnrichmentSchema
 from app.llm.attempts import UNRECORDED, AttemptRecorder, FirstCall
-from app.llm.call import Call, Parameters, Spender
+from app.llm.call import CacheScope, Call, Parameters, Spender
 from app.llm.gateway import Gateway, build_gateway
 from app.prompts.registry import PromptRegistry
 
@@ -40,17 +40,19 @@ class LiteLLMProvider:
     def seconds_until_open(self) -> float:
         return self._gateway.seconds_until_open(_TASK)
 
-    async def enrich_item(self, text: str, *, attempts: AttemptRecorder = UNRECORDED) -> EnrichmentResult:
+    async def enrich_item(
+        self, text: str, *, attempts: AttemptRecorder = UNRECORDED, user_id: str | None = None
+    ) -> EnrichmentResult:
         prompt = self._prompts.get(PROMPT_ID)
         call = Call(
             task=_TASK,
             prompt=prompt,
             variables=BOUNDS,
             document=text,
-            # The recorder knows the row and whose it is.
-            spender=Spender(user_id="", lane=_TASK),
+            spender=Spender(user_id=user_id or "", lane=_TASK),
             deadline_seconds=self._deadline_seconds,
             parameters=self._parameters,
+            cache=CacheScope.OFF if user_id is None else CacheScope.PERSON,
             is_queued=True,
         )
         answer = await self._gateway.extract(call, EnrichmentSchema, attempts)

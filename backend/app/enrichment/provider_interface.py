@@ -13,8 +13,10 @@ from app.llm.attempts import UNRECORDED, AttemptRecorder, FirstCall
 class EnrichmentProvider(Protocol):
     """Turns a text into an enrichment."""
 
-    async def enrich_item(self, text: str, *, attempts: AttemptRecorder = UNRECORDED) -> EnrichmentResult:
-        """The enrichment of `text`.
+    async def enrich_item(
+        self, text: str, *, attempts: AttemptRecorder = UNRECORDED, user_id: str | None = None
+    ) -> EnrichmentResult:
+        """The enrichment of `text`, which is this person's; None: nobody's, and then it is given to nobody again.
 
         Opens an attempt in `attempts` before each upstream call and closes it after. Raises an `LLMError`
         when no model gave a valid answer, whose `remedy` and `retry_after_seconds` say what to do about this

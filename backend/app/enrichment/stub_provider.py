@@ -45,7 +45,13 @@ class StubProvider:
     def seconds_until_open(self) -> float:
         return 0.0
 
-    async def enrich_item(self, text: str, *, attempts: AttemptRecorder = UNRECORDED) -> EnrichmentResult:
+    async def enrich_item(
+        self,
+        text: str,
+        *,
+        attempts: AttemptRecorder = UNRECORDED,
+        user_id: str | None = None,  # noqa: ARG002 - it keeps no answers
+    ) -> EnrichmentResult:
         label = self._prompts.get(PROMPT_ID).label  # of the prompt that a model would have been given
         attempt = await attempts.open(provider=_NAME, model=_NAME, purpose=self._purpose())
         attempt.begin()
@@ -69,7 +75,7 @@ class StubProvider:
 
     def _purpose(self) -> Purpose:
         prompt = self._prompts.get(PROMPT_ID)
-        return Purpose("enrichment", "the stub", prompt_id=prompt.id, prompt_version=prompt.version)
+        return Purpose("enrichment", "the stub", prompt_id=prompt.id, prompt_version=prompt.version, most_usd=_FREE)
 
     def _fault_for(self, text: str) -> LLMError | None:
         """The fault that this text meets. Never one that waits: it would hide the code one wants to see."""

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.errors import LLMError, llm_errors
 from app.items.item import EnrichmentMode, ItemStatus, SourceType, SuggestionStatus
 from app.items.item_model import Item, ItemTag, Tag
-from app.items.schemas import EnrichmentErrorOut, EnrichmentOut, ItemOut, ItemTagOut, SuggestedTagOut
+from app.items.schemas import EnrichmentErrorOut, EnrichmentOut, ItemOut, ItemTagOut, SuggestedTagOut, WaitingOut
 from app.items.tagging import name_key
 from app.llm.attempt_model import LLMAttempt
 from app.llm.attempts import AttemptOutcome
@@ -92,6 +92,7 @@ def _present_one(item: Item, links: Sequence[Tag], vocabulary: dict[str, Tag], s
         enrichment_mode=EnrichmentMode(item.enrichment_mode),
         enrichment_error=_error(item, enrichment),
         enrichment=enrichment,
+        waiting=_waiting(item),
         created_at=item.created_at,
         updated_at=item.updated_at,
         confirmed_at=item.confirmed_at,
@@ -141,6 +142,17 @@ def _enrichment(item: Item, spent: _Row | None) -> EnrichmentOut | None:
         output_tokens=spent.output_tokens if spent and spent.outputs_known == calls else None,
         coverage=source.get("coverage"),
         cached=source.get("cached", False),
+    )
+
+
+def _waiting(item: Item) -> WaitingOut | None:
+    if item.status != ItemStatus.ENRICHING or item.wait_code is None:
+        return None
+    if item.not_before is None or item.lease_owner is not None:
+        return None
+    kind = _ERRORS.get(item.wait_code, LLMError)
+    return WaitingOut.model_construct(
+        code=item.wait_code, message=kind.sentence, next_step=kind.next_step, until=item.not_before
     )
 
 

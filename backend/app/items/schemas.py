@@ -91,6 +91,15 @@ class EnrichmentOut(WireModel):
     cached: bool
 
 
+class WaitingOut(WireModel):
+    """Why an item in ENRICHING is not being worked on, and until when it waits at the latest."""
+
+    code: str
+    message: str
+    next_step: str
+    until: WireTime
+
+
 class ItemOut(WireModel):
     id: str
     raw_text: str
@@ -103,6 +112,7 @@ class ItemOut(WireModel):
     enrichment_mode: EnrichmentMode
     enrichment_error: EnrichmentErrorOut | None
     enrichment: EnrichmentOut | None
+    waiting: WaitingOut | None = None
     created_at: WireTime
     updated_at: WireTime
     confirmed_at: WireTime | None

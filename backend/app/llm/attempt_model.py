@@ -15,7 +15,8 @@ class LLMAttempt(Base):
     Where there is no row, `item_id` is the call that the attempts belong to, `claim_seq` is 0, and after
     `expires_at` nobody can still be at it. `outcome` null: under way. CACHED: no call left, `saved_tokens` and
     `saved_usd` are what it would have used. Prices are USD a token at the time of the call; a null count, price or
-    cost is unknown, never 0. The ids carry no foreign key: the books outlive what they were spent on.
+    cost is unknown, never 0. `reserved_usd`, the most that it may cost, counts as spent while the cost is unknown. The
+    ids carry no foreign key: the books outlive what they were spent on.
     """
 
     __tablename__ = "llm_attempts"
@@ -36,6 +37,7 @@ class LLMAttempt(Base):
     input_price_usd: Mapped[Decimal | None] = mapped_column(PicoUsd)
     output_price_usd: Mapped[Decimal | None] = mapped_column(PicoUsd)
     cost_usd: Mapped[Decimal | None] = mapped_column(PicoUsd)
+    reserved_usd: Mapped[Decimal | None] = mapped_column(PicoUsd)
     task: Mapped[str | None] = mapped_column(String(40))
     prompt_id: Mapped[str | None] = mapped_column(String(100))
     prompt_version: Mapped[int | None] = mapped_column(Integer)

@@ -1,6 +1,6 @@
 """Attempts: every upstream call is on the books before it leaves, and is settled after it.
 
-These are the values and the seam; `llm/books.py` keeps them in the database.
+These are the values and the seam; `llm/ledger.py` keeps them in the database.
 """
 
 from dataclasses import dataclass, field
@@ -63,12 +63,23 @@ class Usage:
         return cost
 
 
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What an answer once took that is given again; a cost of None is unknown."""
+
+    tokens: int
+    cost_usd: Decimal | None
+
+
 NOTHING = Usage(0, 0, Decimal(0), Decimal(0))
 
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What an upstream call is made for. `reason`: why this model, and which try."""
+    """What an upstream call is made for, and the most that it may cost, None when nobody knows.
+
+    `reason`: why this model, and which try.
+    """
 
     task: str | None = None
     reason: str | None = None
@@ -76,6 +87,7 @@ class Purpose:
     prompt_version: int | None = None
     api_key_id: str | None = None
     is_stream: bool = False
+    most_usd: Decimal | None = None
 
 
 UNSAID = Purpose()
@@ -104,7 +116,7 @@ class Attempt:
     usage: Usage = field(default_factory=Usage)
     latency_ms: int | None = None
     first_token_ms: int | None = None
-    saved: Usage | None = None
+    saved: Saved | None = None
     _begun_at: float | None = field(default=None, repr=False)
 
     def begin(self) -> None:
@@ -117,7 +129,7 @@ class Attempt:
     def _milliseconds(self) -> int | None:
         return None if self._begun_at is None else round((local_seconds() - self._begun_at) * 1000)
 
-    def settle_as_cached(self, saved: Usage) -> None:
+    def settle_as_cached(self, saved: Saved) -> None:
         """No call left: an answer that once took `saved` was given again."""
         self.saved = saved
         self.settle(AttemptOutcome.CACHED, usage=NOTHING)
@@ -142,6 +154,10 @@ class AttemptRecorder(Protocol):
         """Take back a settled attempt; it is written with the next opening or with the end of the run."""
         ...
 
+    async def note_cached(self, *, provider: str, model: str, purpose: Purpose, saved: Saved) -> Attempt:
+        """Put on the books that no call leaves, because an answer from before is given again."""
+        ...
+
 
 class Unrecorded:
     """Keeps nothing: for the live call of `litevault check` and for trying a provider by hand."""
@@ -151,6 +167,11 @@ class Unrecorded:
 
     def close(self, attempt: Attempt) -> None:
         """Nothing is kept."""
+
+    async def note_cached(self, *, provider: str, model: str, purpose: Purpose, saved: Saved) -> Attempt:
+        attempt = Attempt(provider=provider, model=model, purpose=purpose)
+        attempt.settle_as_cached(saved)
+        return attempt
 
 
 UNRECORDED = Unrecorded()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from app.llm.call import Completion, Delta, Finished, Restarted, StreamEvent
+from app.llm.call import Completion, Delta, Finished, Restarted, StreamEvent, ToolCallDelta
 from app.llm.pursuit import Try
 
 
@@ -34,6 +34,13 @@ class Channel:
                 self._events.put_nowait(replace(delta, model=attempt.candidate.name))
 
         return emit
+
+    def pass_on(self, whole: Completion) -> None:
+        """An answer that is there already, as one piece."""
+        calls = tuple(
+            ToolCallDelta(place, call.id, call.name, call.arguments) for place, call in enumerate(whole.tool_calls)
+        )
+        self._events.put_nowait(Delta(whole.content, calls))
 
     async def events_of(self, run: Coroutine[Any, Any, Completion]) -> AsyncIterator[StreamEvent]:
         """The events of `run`, Finished last; raises what it raises. Whoever stops reading ends it."""

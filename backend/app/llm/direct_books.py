@@ -6,7 +6,7 @@ lives settles its attempts, also after the database was away.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, cast
 
 import structlog
-from sqlalchemy import CursorResult, insert, update
+from sqlalchemy import CursorResult, delete, insert, update
 from sqlalchemy.orm import Session
 
 from app import clock
@@ -22,9 +22,14 @@ from app.clock import utc_now
 from app.database import Database, new_id
 from app.errors import ServiceUnavailable
 from app.llm.attempt_model import LLMAttempt
-from app.llm.attempts import UNRECORDED, UNSAID, Attempt, AttemptOutcome, AttemptRecorder, Purpose
-from app.llm.books import purpose_columns, settle
+from app.llm.attempts import UNRECORDED, UNSAID, Attempt, AttemptOutcome, AttemptRecorder, Purpose, Saved
+from app.llm.books import over_budget
+from app.llm.cache import forget_expired
 from app.llm.call import Call
+from app.llm.ledger import purpose_columns, settle
+from app.spending import counters
+from app.spending.budget import Spender
+from app.spending.counters import Refusal, Reservation
 
 log = structlog.get_logger(__name__)
 _SWEEP_SECONDS = 60.0
@@ -35,11 +40,13 @@ _MARGIN_SECONDS = 60.0
 
 @dataclass(slots=True)
 class _Batch:
-    """What goes into the next commit. `done` is for those who open: it fails with the commit."""
+    """What goes into the next commit. `done` is for those who open: whom a budget refused; it fails with the commit."""
 
     openings: list[dict[str, Any]] = field(default_factory=list)
     settled: list[Attempt] = field(default_factory=list)
-    done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    done: asyncio.Future[Mapping[str, Refusal]] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
 
 
 class DirectBooks:
@@ -69,10 +76,18 @@ class DirectBooks:
         return DirectRecorder(self, call)
 
     async def open(self, row: dict[str, Any]) -> None:
-        """Returns when it is committed. Raises ServiceUnavailable."""
+        """Returns when it is committed. Raises ServiceUnavailable, LLMBudgetExceeded."""
         batch = self._batch()
         batch.openings.append(row)
-        await asyncio.shield(batch.done)
+        refused = await asyncio.shield(batch.done)
+        if row["id"] in refused:
+            raise over_budget(refused[row["id"]])
+
+    def note(self, row: dict[str, Any], attempt: Attempt) -> None:
+        """An attempt that is over already; it is written with the next commit."""
+        batch = self._batch()
+        batch.openings.append(row)
+        batch.settled.append(attempt)
 
     def settle(self, attempt: Attempt) -> None:
         """It is written with the next commit, which comes at once."""
@@ -89,20 +104,22 @@ class DirectBooks:
         while self._next is not None:
             batch, self._next = self._next, None
             try:
-                await self._database.write(partial(_write, batch=batch))
+                refused = await self._database.write(partial(_write, batch=batch))
             except ServiceUnavailable as error:
                 if batch.openings:  # their calls do not leave
                     batch.done.set_exception(error)
+                    batch.done.exception()  # where nobody waits for it, that is no news
                 if batch.settled:  # what was spent must get into the books
                     self._batch().settled[:0] = batch.settled
                     await clock.sleep(_RETRY_SECONDS)
             else:
-                batch.done.set_result(None)
+                batch.done.set_result(refused)
 
     async def _sweep_forever(self) -> None:
         while True:
             try:
                 marked = await self._database.write(doubt_expired)
+                await self._database.write(forget_expired)
                 if marked:
                     log.warning("llm_books.left_open", attempts=marked)
             except ServiceUnavailable:
@@ -125,6 +142,13 @@ class DirectRecorder:
     def close(self, attempt: Attempt) -> None:
         self._books.settle(attempt)
 
+    async def note_cached(self, *, provider: str, model: str, purpose: Purpose, saved: Saved) -> Attempt:
+        """Written soon: nothing is spent, so nobody waits for the commit."""
+        attempt = Attempt(provider=provider, model=model, purpose=purpose)
+        attempt.settle_as_cached(saved)
+        self._books.note(self._row(attempt), attempt)
+        return attempt
+
     def _row(self, attempt: Attempt) -> dict[str, Any]:
         seconds = self._call.deadline_seconds + _MARGIN_SECONDS
         return {
@@ -138,6 +162,7 @@ class DirectRecorder:
             "started_at": attempt.started_at,
             "expires_at": attempt.started_at + timedelta(seconds=seconds),
             **purpose_columns(attempt.purpose),
+            "reserved_usd": attempt.purpose.most_usd,
         }
 
 
@@ -168,7 +193,26 @@ def doubt_expired(session: Session) -> int:
     return cast("CursorResult[Any]", done).rowcount
 
 
-def _write(session: Session, batch: _Batch) -> None:
-    if batch.openings:
-        session.execute(insert(LLMAttempt), batch.openings)
+def _write(session: Session, batch: _Batch) -> Mapping[str, Refusal]:
+    """Those that would have crossed a budget, by id; they are not on the books."""
+    refused = _book(session, batch.openings)
     settle(session, batch.settled)
+    return refused
+
+
+def _book(session: Session, openings: Sequence[dict[str, Any]]) -> Mapping[str, Refusal]:
+    if not openings:
+        return {}
+    session.execute(insert(LLMAttempt), openings)
+    # After the insertion, which holds the books' table against whoever makes a first budget.
+    if not counters.is_counting(session):
+        return {}
+    refused = counters.reserve(session, [_reservation(row) for row in openings])
+    if refused:
+        session.execute(delete(LLMAttempt).where(LLMAttempt.id.in_(refused)))
+    return refused
+
+
+def _reservation(row: Mapping[str, Any]) -> Reservation:
+    spender = Spender(row["user_id"], row["api_key_id"], row["started_at"])
+    return Reservation(row["id"], spender, row["reserved_usd"])

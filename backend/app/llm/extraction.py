@@ -30,6 +30,7 @@ class Extraction(Generic[Answer]):
     max_tokens: int
     max_reasks: int
     provider: Provider | None = None
+    task: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Inquiry:
     options: Mapping[str, Any] = field(repr=False)
     first_token_seconds: float = 60.0
     stall_seconds: float = 60.0
+    task: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ A call is routed to a plan, and pursued over its models within one deadline. Inv
 the books before, and what comes out is a whole, checked answer with its receipt, or an LLMError.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from decimal import Decimal
 from typing import TypeVar
 
 from app import clock
@@ -15,22 +15,25 @@ from app.config import LLMSettings
 from app.database import Database
 from app.llm.attempts import AttemptRecorder, FirstCall, Purpose
 from app.llm.breaker import Breaker
+from app.llm.cache import AnswerCache
 from app.llm.call import Call, Completion, Extracted, Receipt, StreamEvent
 from app.llm.channel import Channel
-from app.llm.client import FREE, LLMClient, Toll
+from app.llm.client import FREE, Toll
+from app.llm.codecs import FREE_FORM, Codec, form_codec
 from app.llm.direct_books import DirectBooks, NoBooks
 from app.llm.doors import Doors
+from app.llm.errand import Errand, Send
 from app.llm.extraction import Answer, Extraction, Inquiry, Message, provider_of
 from app.llm.gate import UNLIMITED, ProviderGate
 from app.llm.limits import Limits, Turnstiles
-from app.llm.planner import Planner
-from app.llm.pursuit import Pursuit, Try
+from app.llm.planner import IsBudgeted, Planner, unbudgeted
+from app.llm.pursuit import Try
 from app.llm.receipts import Account
-from app.llm.requests import Rendered, is_long, label_of, options_of, prepared, render, tokens_of
+from app.llm.requests import Rendered, options_of, prepared, tokens_of
+from app.llm.reservation import most_usd, tokens_beside, tokens_of_form
 from app.llm.routing import Candidate
 from app.llm.routing_rules import RoutingRules, load_rules
-from app.llm.stub import StubUpstream
-from app.llm.upstreams import Upstreams
+from app.llm.upstreams import Upstreams, build_upstreams
 from app.llm.vendor_answer import VendorAnswer
 from app.prompts.prompt_version import PromptVersion
 from app.providers.access import ProviderAccess
@@ -52,11 +55,13 @@ class Gateway:
         *,
         providers: Callable[[], Mapping[str, Provider]],
         is_down: Callable[[str], bool] = lambda _provider: False,
-        books: DirectBooks | None = None,
+        is_budgeted: IsBudgeted = unbudgeted,
+        database: Database | None = None,
     ) -> None:
         self._settings, self._upstreams, self._rules = settings, upstreams, rules
-        self._books = books or NoBooks()
-        self._planner = Planner(settings, rules, upstreams, providers, is_down)
+        self._books = DirectBooks(database) if database else NoBooks()
+        self.cache = AnswerCache(database)
+        self._planner = Planner(settings, rules, upstreams, providers, is_down, is_budgeted)
         self.gate = ProviderGate(clock.local_seconds)
         self.breaker = Breaker(clock.local_seconds, faults_to_open=settings.circuit_faults)
         self.turnstiles = Turnstiles(clock.local_seconds)
@@ -74,6 +79,7 @@ class Gateway:
         """Drop what is under way, and write down how it ended. Safe to repeat."""
         await self._upstreams.close()
         await self._books.close()
+        await self.cache.close()
 
     async def check(self, call: Call) -> None:
         """Whether a model could be asked for this, without asking one. Raises an LLMError that says why not."""
@@ -95,9 +101,11 @@ class Gateway:
         async def send(attempt: Try, rendered: Rendered, account: Account) -> Answer:
             request = self._extraction(call, form, attempt, rendered)
             toll = self._toll(attempt.candidate.provider, rendered.messages, request.max_tokens)
+            read = tokens_of(rendered.messages) + tokens_of_form(form)
+            account.may_cost(most_usd(attempt.candidate, input_tokens=read, output_tokens=request.max_tokens))
             return await self._upstreams.extract(attempt.candidate.provider, request, account, toll)
 
-        content, receipt = await self._pursue(call, recorder, send)
+        content, receipt = await self._answer(call, recorder, form_codec(form), send)
         return Extracted(content, receipt)
 
     async def complete(self, call: Call, recorder: AttemptRecorder | None = None) -> Completion:
@@ -106,9 +114,10 @@ class Gateway:
 
         async def send(attempt: Try, rendered: Rendered, account: Account) -> VendorAnswer:
             inquiry = self._inquiry(call, attempt, rendered, seconds=attempt.share_seconds)
+            account.may_cost(self._inquiry_most_usd(attempt.candidate, inquiry))
             return await self._upstreams.complete(inquiry, account, self._inquiry_toll(inquiry))
 
-        return _completion(*await self._pursue(call, recorder, send))
+        return _completion(*await self._answer(call, recorder, FREE_FORM, send))
 
     async def stream(self, call: Call, recorder: AttemptRecorder | None = None) -> AsyncGenerator[StreamEvent]:
         """The answer as it comes; the last event is Finished. Raises as `extract` does, then nothing was finished.
@@ -119,11 +128,15 @@ class Gateway:
 
         async def send(attempt: Try, rendered: Rendered, account: Account) -> VendorAnswer:
             inquiry = self._inquiry(call, attempt, rendered, seconds=attempt.left_seconds)
+            account.may_cost(self._inquiry_most_usd(attempt.candidate, inquiry))
             emit = channel.begin(attempt)
             return await self._upstreams.stream(inquiry, emit, account, self._inquiry_toll(inquiry))
 
         async def run() -> Completion:
-            return _completion(*await self._pursue(call, recorder, send, is_stream=True))
+            whole = _completion(*await self._answer(call, recorder, FREE_FORM, send, is_stream=True))
+            if whole.receipt.cached:
+                channel.pass_on(whole)
+            return whole
 
         async for event in channel.events_of(run()):
             yield event
@@ -165,32 +178,19 @@ class Gateway:
             waiting=waiting,
         )
 
-    async def _pursue(
+    async def _answer(
         self,
         call: Call,
         recorder: AttemptRecorder | None,
-        send: Callable[[Try, Rendered, Account], Awaitable[T]],
+        codec: Codec[T],
+        send: Send[T],
         *,
         is_stream: bool = False,
     ) -> tuple[T, Receipt]:
         deadline = clock.local_seconds() + call.deadline_seconds
         plan = await self._planner.plan(call)
         account = Account(recorder or self._books.recorder_of(call), _purpose(call, is_stream=is_stream))
-        coverage = 1.0
-
-        async def send_rendered(attempt: Try) -> T:
-            nonlocal coverage
-            rendered = await _rendered(call, attempt.candidate)
-            coverage = rendered.coverage
-            account.because(attempt.reason)
-            return await send(attempt, rendered, account)
-
-        pursuit = Pursuit(plan, self._doors, send_rendered, deadline, call.is_queued)
-        candidate, answer = await pursuit.run()
-        label = label_of(call)
-        return answer, account.receipt(
-            provider=candidate.provider.name, model=candidate.name, prompt=label, coverage=coverage
-        )
+        return await Errand(call, plan, account, codec, send, deadline).run(self._doors, self.cache)
 
     def _extraction(self, call: Call, form: type[Answer], attempt: Try, rendered: Rendered) -> Extraction[Answer]:
         settings, wished, reasks = self._settings, call.parameters, self._rules.tasks[call.task].reasks
@@ -203,6 +203,7 @@ class Gateway:
             max_tokens=wished.max_tokens or settings.max_tokens,
             max_reasks=settings.max_retries if reasks is None else reasks,
             provider=attempt.candidate.provider,
+            task=call.task,
         )
 
     def _inquiry(self, call: Call, attempt: Try, rendered: Rendered, *, seconds: float) -> Inquiry:
@@ -215,7 +216,15 @@ class Gateway:
             options_of(call.parameters),
             first_token_seconds=rules.first_token_seconds,
             stall_seconds=rules.stall_seconds,
+            task=call.task,
         )
+
+    def _inquiry_most_usd(self, candidate: Candidate, inquiry: Inquiry) -> Decimal | None:
+        """Where the caller set no bound the model's own holds."""
+        options = inquiry.options
+        bound = options.get("max_tokens") or candidate.facts.max_output_tokens or self._settings.max_tokens
+        read = tokens_of(inquiry.messages) + tokens_beside(options.get("tools"), options.get("response_format"))
+        return most_usd(candidate, input_tokens=read, output_tokens=bound)
 
     def _inquiry_toll(self, inquiry: Inquiry) -> Toll:
         most = int(inquiry.options.get("max_tokens") or self._settings.max_tokens)
@@ -230,14 +239,17 @@ class Gateway:
 
 
 def build_gateway(
-    settings: LLMSettings, access: ProviderAccess | None = None, database: Database | None = None
+    settings: LLMSettings,
+    access: ProviderAccess | None = None,
+    database: Database | None = None,
+    is_budgeted: IsBudgeted = unbudgeted,
 ) -> Gateway:
     """A new one; nothing is imported or opened before its first use. Raises StartRefused.
 
     Without access to the providers of a process it knows those of the settings only, and none is ever down. Without
     a database calls are on the books only where a recorder is handed in.
     """
-    upstreams = Upstreams(LLMClient(settings), StubUpstream(settings.stub_delay_seconds))
+    upstreams = build_upstreams(settings)
     own = providers_of(settings)
     return Gateway(
         settings,
@@ -245,13 +257,9 @@ def build_gateway(
         load_rules(settings.routing_file),
         providers=access.registry.snapshot if access else lambda: own,
         is_down=access.monitor.is_down if access else lambda _provider: False,
-        books=DirectBooks(database) if database else None,
+        database=database,
+        is_budgeted=is_budgeted,
     )
-
-
-async def _rendered(call: Call, candidate: Candidate) -> Rendered:
-    """What is long is cut in a thread: the tokens of a book take a while to count."""
-    return await asyncio.to_thread(render, call, candidate) if is_long(call) else render(call, candidate)
 
 
 def _purpose(call: Call, *, is_stream: bool) -> Purpose:

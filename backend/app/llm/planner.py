@@ -1,21 +1,27 @@
 """Makes the plan of a call from what this process knows now: rules, providers, prices, health."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.config import LLMSettings
 from app.errors import LLMDisabled
-from app.llm.call import Call, Complexity
+from app.llm.call import Call, Complexity, Spender
 from app.llm.extraction import ModelFacts, provider_of
 from app.llm.requests import wish_of
-from app.llm.routing import TASK_PREFIX, Plan, Surroundings, make_plan, names_of, usual_first
+from app.llm.routing import TASK_PREFIX, Plan, Surroundings, make_plan, names_of, rules_of, usual_first
 from app.llm.routing_rules import RoutingRules
 from app.llm.upstreams import Upstreams
 from app.prompts.template import ModelHints
 from app.providers.provider import Provider, ProviderKind
 
+IsBudgeted = Callable[[Spender], bool]
 STUB_MODEL = "stub/stub"
 _WITHOUT_WIRE = frozenset({ProviderKind.STUB, ProviderKind.MOCK})
+
+
+def unbudgeted(_spender: Spender) -> bool:
+    """Where nobody keeps budgets."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +33,17 @@ class Planner:
     upstreams: Upstreams
     providers: Callable[[], Mapping[str, Provider]]
     is_down: Callable[[str], bool]
+    is_budgeted: IsBudgeted
 
     async def plan(self, call: Call) -> Plan:
         """Raises LLMDisabled, and as `make_plan` does."""
         if not self._is_on:
             raise LLMDisabled
         around = self._surroundings()
+        rules_of(call.task, around, field="task")
         if self._needs_wire(call, around):
             await self.upstreams.start()
-        return make_plan(wish_of(call), around)
+        return make_plan(replace(wish_of(call), is_budgeted=self.is_budgeted(call.spender)), around)
 
     def usual(self, task: str) -> list[str]:
         """The models of a task, as far as they are known without a call; those of providers that are down are left out.

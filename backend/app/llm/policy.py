@@ -9,7 +9,7 @@
 | too long for the model | a model with a larger window | the same |
 | key refused | the next model; its provider is closed | the same |
 | no such model | the next model | the same |
-| content refused, any other 4xx | it is the answer: no other model is asked | the same |
+| a budget is spent; content refused, any other 4xx | it is the answer: no other model is asked | the same |
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from app.errors import (
     LLMApiError,
     LLMAuthRefused,
     LLMBadRequest,
+    LLMBudgetExceeded,
     LLMContentRefused,
     LLMContextTooLong,
     LLMError,
@@ -87,7 +88,7 @@ def blames_model(fault: LLMError) -> bool:
 
 def is_inconclusive(fault: LLMError) -> bool:
     """Whether the fault says nothing of whether the model works: it was not asked in earnest."""
-    return isinstance(fault, LLMRateLimited | LLMAuthRefused | LLMBadRequest) or (
+    return isinstance(fault, LLMRateLimited | LLMAuthRefused | LLMBadRequest | LLMBudgetExceeded) or (
         type(fault) is LLMApiError and fault.http_status is None
     )
 
@@ -112,7 +113,7 @@ def most_hopeful(faults: Sequence[LLMError]) -> LLMError:
 
 def _is_the_answer(fault: LLMError) -> bool:
     """Another model would say the same, or may not be asked."""
-    if isinstance(fault, LLMContentRefused | LLMBadRequest):
+    if isinstance(fault, LLMContentRefused | LLMBadRequest | LLMBudgetExceeded):
         return True
     return type(fault) is LLMApiError and fault.http_status not in {None, HTTPStatus.NOT_FOUND}
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 
-from app.llm.attempts import Attempt, AttemptRecorder, Purpose, Usage
+from app.llm.attempts import Attempt, AttemptOutcome, AttemptRecorder, Purpose, Saved, Usage
 from app.llm.call import AttemptNote, Receipt
 
 
@@ -18,6 +18,10 @@ class Account:
     def because(self, reason: str) -> None:
         self._purpose = replace(self._purpose, reason=reason)
 
+    def may_cost(self, most_usd: Decimal | None) -> None:
+        """Each of the openings that follow, at most."""
+        self._purpose = replace(self._purpose, most_usd=most_usd)
+
     async def open(self, *, provider: str, model: str, purpose: Purpose | None = None) -> Attempt:
         attempt = await self._recorder.open(provider=provider, model=model, purpose=purpose or self._purpose)
         self._opened.append(attempt)
@@ -26,11 +30,18 @@ class Account:
     def close(self, attempt: Attempt) -> None:
         self._recorder.close(attempt)
 
-    def receipt(self, *, provider: str, model: str, prompt: str | None, coverage: float = 1.0) -> Receipt:
+    async def note_cached(self, *, provider: str, model: str, purpose: Purpose | None = None, saved: Saved) -> Attempt:
+        purpose = purpose or replace(self._purpose, most_usd=Decimal(0))
+        attempt = await self._recorder.note_cached(provider=provider, model=model, purpose=purpose, saved=saved)
+        self._opened.append(attempt)
+        return attempt
+
+    def receipt(self, *, provider: str, model: str, prompt: str | None, coverage: float) -> Receipt:
         """After the answer: the last attempt is the one that gave it."""
         notes = tuple(_note(attempt) for attempt in self._opened)
         usage = notes[-1].usage if notes else Usage()
-        return Receipt(model, provider, usage, self._cost(), notes, prompt=prompt, coverage=coverage)
+        cached = bool(notes) and notes[-1].outcome is AttemptOutcome.CACHED
+        return Receipt(model, provider, usage, self._cost(), notes, prompt=prompt, coverage=coverage, cached=cached)
 
     def _cost(self) -> Decimal | None:
         costs = [attempt.usage.cost_usd for attempt in self._opened]

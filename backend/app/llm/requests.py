@@ -42,7 +42,8 @@ def prepared(call: Call) -> Call:
     """With what its prompt says where the caller said nothing. Raises LLMBadRequest naming the field."""
     hints, said = hints_of(call), call.parameters
     temperature = hints.temperature if said.temperature is None else said.temperature
-    parameters = replace(said, temperature=temperature, max_tokens=said.max_tokens or hints.max_output_tokens)
+    max_tokens = hints.max_output_tokens if said.max_tokens is None else said.max_tokens
+    parameters = replace(said, temperature=temperature, max_tokens=max_tokens)
     call = replace(call, parameters=parameters)
     _check(call)
     return call

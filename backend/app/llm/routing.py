@@ -10,6 +10,7 @@ from decimal import Decimal
 from app.errors import (
     LLMApiError,
     LLMBadRequest,
+    LLMBudgetExceeded,
     LLMContextTooLong,
     LLMError,
     LLMPrivateText,
@@ -63,6 +64,7 @@ class Wish:
     """What of a call decides its plan. `models` and `hint` are names as the caller and the prompt wrote them.
 
     `tokens` is what must fit into the window, the room for the answer included; 0 when the text can be cut to fit.
+    `is_budgeted`: a budget has to hold it, so the model must have a price, or cost nothing.
     """
 
     task: str
@@ -71,6 +73,7 @@ class Wish:
     hint: tuple[str, ...] = ()
     complexity: Complexity = Complexity.STANDARD
     tokens: int = 0
+    is_budgeted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class Surroundings:
 
 def make_plan(wish: Wish, around: Surroundings) -> Plan:
     """Raises LLMBadRequest for a task that has no rules, LLMPrivateText for a text that nobody may see."""
-    rules = _rules_of(wish.task, around, field="task")
+    rules = rules_of(wish.task, around, field="task")
     if wish.privacy is Privacy.NONE:
         raise LLMPrivateText
     candidates: list[Candidate] = []
@@ -108,7 +111,7 @@ def names_of(models: Iterable[str], around: Surroundings) -> list[str]:
         if task == name:
             found.append(name)
         else:
-            found += [rule.model for rule in _listed(_rules_of(task, around, field="models"), around)]
+            found += [rule.model for rule in _listed(rules_of(task, around, field="models"), around)]
     return list(dict.fromkeys(found))
 
 
@@ -120,7 +123,8 @@ def usual_first(task: str, complexity: Complexity, around: Surroundings) -> tupl
     return _in_order(rules, complexity, around)[0]
 
 
-def _rules_of(task: str, around: Surroundings, *, field: str) -> TaskRules:
+def rules_of(task: str, around: Surroundings, *, field: str) -> TaskRules:
+    """Raises LLMBadRequest that names the field, for a task of which the rules know nothing."""
     rules = around.rules.of(task)
     if rules is None:
         raise LLMBadRequest("There is no task of this name.", field=field)
@@ -184,7 +188,13 @@ def _judged(name: str, reason: str, wish: Wish, around: Surroundings) -> Candida
         return LeftOut(name, "the text stays on own machines", LLMPrivateText())
     if facts.context_window is not None and wish.tokens > facts.context_window:
         return LeftOut(name, f"reads {facts.context_window} of {wish.tokens} tokens", LLMContextTooLong())
+    if wish.is_budgeted and _is_unpriced(provider, facts):
+        return LeftOut(name, "unpriced", LLMBudgetExceeded(is_unpriced=True))
     return Candidate(name, provider, facts, reason)
+
+
+def _is_unpriced(provider: Provider, facts: ModelFacts) -> bool:
+    return not provider.is_local and None in (facts.input_price_usd, facts.output_price_usd)
 
 
 def _without_the_dead(plan: Plan, around: Surroundings) -> Plan:

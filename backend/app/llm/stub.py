@@ -1,107 +1,150 @@
-"""The upstream that needs no network: it makes its answers up from the question, the same for the same question.
+"""The upstreams that need no network: the stub, which makes its answers up, and the mock, which has them in fixtures.
 
-For a first look and for tests of what stands above the gateway. It streams word by word, answers in JSON where a
-schema asks for it, and is on the books like any other, at no cost.
+For a first look and for tests of what stands above the gateway. Both give the same answer to the same question, stream
+it word by word, and write JSON where a schema asks for it.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import orjson
 from pydantic import ValidationError
 
 from app import clock
-from app.errors import LLMInvalidAnswer
-from app.llm.attempts import Attempt, AttemptOutcome, AttemptRecorder, Usage
+from app.errors import LLMError, LLMInvalidAnswer
+from app.llm.attempts import AttemptOutcome, AttemptRecorder, Usage
 from app.llm.call import Delta
 from app.llm.extraction import Answer, Extraction, Inquiry, Message, ModelFacts, provider_of
 from app.llm.vendor_answer import VendorAnswer
+from app.providers.mock import MockFixtures
+
+T = TypeVar("T")
 
 _FREE = Decimal(0)
 _SHOWN_WORDS = 40
-FACTS = ModelFacts(
-    "stub",
-    is_listed=True,
-    takes_json_schema=True,
-    takes_tools=True,
-    input_price_usd=_FREE,
-    output_price_usd=_FREE,
-)
 
 
-class StubUpstream:
-    """Asked as the client is."""
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked; `schema` None: in words. The messages are a person's text."""
+
+    task: str
+    model: str
+    messages: tuple[Message, ...] = field(repr=False)
+    schema: Mapping[str, Any] | None = None
+
+
+class Author(Protocol):
+    """Writes answers without HTTP."""
+
+    async def write(self, question: Question) -> tuple[str, Usage]:
+        """Raises LLMError."""
+        ...
+
+
+class StubAuthor:
+    """Makes its answers up from the question."""
 
     def __init__(self, delay_seconds: float = 0.0) -> None:
         self._delay_seconds = delay_seconds
 
+    async def write(self, question: Question) -> tuple[str, Usage]:
+        if self._delay_seconds:
+            await clock.sleep(self._delay_seconds)
+        text = f"The stub was asked: {_question(question.messages)}"
+        if question.schema is not None:
+            text = _json_for(question.schema, question.messages)
+        return text, Usage(len(_sent(question).split()), len(text.split()), _FREE, _FREE)
+
+
+class MockAuthor:
+    """Answers from fixtures."""
+
+    def __init__(self, fixtures: MockFixtures) -> None:
+        self._fixtures = fixtures
+
+    async def write(self, question: Question) -> tuple[str, Usage]:
+        found = await self._fixtures.answer(task=question.task, model=question.model, text=_sent(question))
+        return found.text, Usage(found.input_tokens, found.output_tokens, _FREE, _FREE)
+
+
+class OfflineUpstream:
+    """Asked as the client is; on the books like any other, at no cost."""
+
+    def __init__(self, author: Author) -> None:
+        self._author = author
+
+    def facts(self, provider: str) -> ModelFacts:
+        return ModelFacts(
+            provider,
+            is_listed=True,
+            takes_json_schema=True,
+            takes_tools=True,
+            input_price_usd=_FREE,
+            output_price_usd=_FREE,
+        )
+
     async def extract(self, request: Extraction[Answer], recorder: AttemptRecorder) -> Answer:
-        """Raises LLMInvalidAnswer for a form that nothing can be made up for."""
-        text = _json_for(request.response_model.model_json_schema(), request.messages)
-        try:
-            answer = request.response_model.model_validate_json(text)
-        except ValidationError:
-            answer = None
-        await self._answer(request.model, request.messages, text, recorder=recorder, emit=_drop)
-        if answer is None:
-            raise LLMInvalidAnswer
-        return answer
+        schema = request.response_model.model_json_schema()
+        question = Question(request.task, request.model, request.messages, schema)
+
+        def read(text: str) -> Answer:
+            try:
+                return request.response_model.model_validate_json(text)
+            except ValidationError:
+                raise LLMInvalidAnswer from None
+
+        return await self._ask(question, recorder, read)
 
     async def complete(self, inquiry: Inquiry, recorder: AttemptRecorder) -> VendorAnswer:
-        return await self.stream(inquiry, _drop, recorder)
+        return await self.stream(inquiry, lambda _piece: None, recorder)
 
     async def stream(self, inquiry: Inquiry, emit: Callable[[Delta], None], recorder: AttemptRecorder) -> VendorAnswer:
-        return await self._answer(inquiry.model, inquiry.messages, _text_for(inquiry), recorder=recorder, emit=emit)
+        question = Question(inquiry.task, inquiry.model, inquiry.messages, _schema_in(inquiry))
 
-    async def _answer(
-        self,
-        model: str,
-        messages: tuple[Message, ...],
-        text: str,
-        *,
-        recorder: AttemptRecorder,
-        emit: Callable[[Delta], None],
-    ) -> VendorAnswer:
-        attempt = await recorder.open(provider=provider_of(model), model=model)
-        attempt.begin()
-        outcome, usage = AttemptOutcome.CANCELLED, None
-        try:
-            if self._delay_seconds:
-                await clock.sleep(self._delay_seconds)
+        def read(text: str) -> VendorAnswer:
             for piece in _pieces(text):
                 emit(Delta(piece))
-            outcome, usage = AttemptOutcome.OK, Usage(_words(messages), len(text.split()), _FREE, _FREE)
+            return VendorAnswer(text, (), "stop", Usage())
+
+        return await self._ask(question, recorder, read)
+
+    async def _ask(self, question: Question, recorder: AttemptRecorder, read: Callable[[str], T]) -> T:
+        attempt = await recorder.open(provider=provider_of(question.model), model=question.model)
+        attempt.begin()
+        outcome, usage, code = AttemptOutcome.CANCELLED, None, None
+        try:
+            text, usage = await self._author.write(question)
+            answer = read(text)
+            outcome = AttemptOutcome.OK
+        except LLMError as fault:
+            is_invalid = isinstance(fault, LLMInvalidAnswer)
+            outcome, code = AttemptOutcome.INVALID if is_invalid else AttemptOutcome.ERROR, fault.code
+            raise
         finally:
-            _close(attempt, outcome, usage, recorder)
-        return VendorAnswer(text, (), "stop", usage)
+            attempt.settle(outcome, usage=usage, error_code=code)
+            recorder.close(attempt)
+        return answer
 
 
-def _drop(_piece: Delta) -> None:
-    """For an answer that is given as a whole."""
-
-
-def _close(attempt: Attempt, outcome: AttemptOutcome, usage: Usage | None, recorder: AttemptRecorder) -> None:
-    attempt.settle(outcome, usage=usage)
-    recorder.close(attempt)
-
-
-def _text_for(inquiry: Inquiry) -> str:
+def _schema_in(inquiry: Inquiry) -> Mapping[str, Any] | None:
     wanted = inquiry.options.get("response_format") or {}
     if wanted.get("type") == "json_schema":
-        return _json_for(wanted.get("json_schema", {}).get("schema", {}), inquiry.messages)
-    if wanted.get("type") == "json_object":
-        return orjson.dumps({"answer": _question(inquiry.messages)}).decode()
-    return f"The stub was asked: {_question(inquiry.messages)}"
+        schema: Mapping[str, Any] = wanted.get("json_schema", {}).get("schema", {})
+        return schema
+    is_object = wanted.get("type") == "json_object"
+    return {"type": "object", "properties": {"answer": {"type": "string"}}} if is_object else None
+
+
+def _sent(question: Question) -> str:
+    return "\n".join(str(message.get("content") or "") for message in question.messages)
 
 
 def _question(messages: tuple[Message, ...]) -> str:
     asked = [str(message.get("content") or "") for message in messages if message.get("role") == "user"]
     return " ".join((asked[-1] if asked else "nothing").split()[:_SHOWN_WORDS])
-
-
-def _words(messages: tuple[Message, ...]) -> int:
-    return sum(len(str(message.get("content") or "").split()) for message in messages)
 
 
 def _pieces(text: str) -> list[str]:

@@ -1,21 +1,23 @@
-"""Who is asked for a provider: the client for those with a wire, the stub for itself."""
+"""Who is asked for a provider: the client for those with a wire, the stub and the mock for themselves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from app.config import LLMSettings
 from app.llm.attempts import AttemptRecorder
 from app.llm.call import Delta
 from app.llm.client import LLMClient, Toll
 from app.llm.extraction import Answer, Extraction, Inquiry, ModelFacts
-from app.llm.stub import FACTS, StubUpstream
+from app.llm.stub import MockAuthor, OfflineUpstream, StubAuthor
 from app.llm.vendor_answer import VendorAnswer
+from app.providers.mock import MockFixtures
 from app.providers.provider import Provider, ProviderKind
 
 
 class Upstreams:
     """Of a process."""
 
-    def __init__(self, client: LLMClient, stub: StubUpstream) -> None:
-        self._client, self._stub = client, stub
+    def __init__(self, client: LLMClient, offline: Mapping[ProviderKind, OfflineUpstream]) -> None:
+        self._client, self._offline = client, offline
 
     async def start(self) -> None:
         await self._client.start()
@@ -25,23 +27,32 @@ class Upstreams:
 
     def facts(self, provider: Provider, model: str) -> ModelFacts:
         """Asks nobody. The client must have been started for a provider with a wire."""
-        return FACTS if provider.kind is ProviderKind.STUB else self._client.known_facts(provider, model)
+        offline = self._offline.get(provider.kind)
+        return offline.facts(provider.name) if offline else self._client.known_facts(provider, model)
 
     async def extract(
         self, provider: Provider, request: Extraction[Answer], recorder: AttemptRecorder, toll: Toll
     ) -> Answer:
-        if provider.kind is ProviderKind.STUB:
-            return await self._stub.extract(request, recorder)
+        if offline := self._offline.get(provider.kind):
+            return await offline.extract(request, recorder)
         return await self._client.extract(request, recorder, toll)
 
     async def complete(self, inquiry: Inquiry, recorder: AttemptRecorder, toll: Toll) -> VendorAnswer:
-        if inquiry.provider.kind is ProviderKind.STUB:
-            return await self._stub.complete(inquiry, recorder)
+        if offline := self._offline.get(inquiry.provider.kind):
+            return await offline.complete(inquiry, recorder)
         return await self._client.complete(inquiry, recorder, toll)
 
     async def stream(
         self, inquiry: Inquiry, emit: Callable[[Delta], None], recorder: AttemptRecorder, toll: Toll
     ) -> VendorAnswer:
-        if inquiry.provider.kind is ProviderKind.STUB:
-            return await self._stub.stream(inquiry, emit, recorder)
+        if offline := self._offline.get(inquiry.provider.kind):
+            return await offline.stream(inquiry, emit, recorder)
         return await self._client.stream(inquiry, emit, recorder, toll)
+
+
+def build_upstreams(settings: LLMSettings) -> Upstreams:
+    """Raises StartRefused for fixtures that cannot be read."""
+    offline = {ProviderKind.STUB: OfflineUpstream(StubAuthor(settings.stub_delay_seconds))}
+    if settings.mock_fixtures is not None:
+        offline[ProviderKind.MOCK] = OfflineUpstream(MockAuthor(MockFixtures.load(settings.mock_fixtures)))
+    return Upstreams(LLMClient(settings), offline)

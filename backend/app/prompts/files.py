@@ -20,6 +20,7 @@ from app.prompts.template import Name, PartText, Template
 
 SHIPPED = Path(__file__).parent / "templates"
 MESSAGES_FILE = "system_messages.yaml"
+_SUFFIXES = frozenset({".yaml", ".yml"})  # one that were passed over would be missed by nobody
 _Messages: TypeAdapter[dict[str, str]] = TypeAdapter(dict[Name, PartText])
 # The one in C is ten times as fast, and not built everywhere.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -61,10 +62,10 @@ def _read_folder(folder: Path, reading: _Reading) -> None:
     if not folder.is_dir():
         raise StartRefused(f"prompts: {folder} is no folder: mend LITEVAULT_PROMPTS_DIR, or leave it out")
     found: dict[str, Template] = {}
-    for path in sorted(folder.glob("*.yaml")):
+    for path in sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES):
         source = _Source(path)
         try:
-            if path.name == MESSAGES_FILE:
+            if path.stem == MESSAGES_FILE.removesuffix(".yaml"):
                 reading.messages |= _Messages.validate_python(source.data)
             else:
                 template = Template.model_validate(source.data)
@@ -119,6 +120,10 @@ class _Source:
             raise _FileRefused(f"{self._path}:{line}: is no YAML: {error.problem or error.context}") from None
         except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
             raise _FileRefused(f"{self._path}:1: cannot be read: {type(error).__name__}") from None
+        except RecursionError:
+            raise _FileRefused(f"{self._path}:1: is too deep, or holds itself") from None
+        except ValueError as error:  # such as the date 2026-99-99
+            raise _FileRefused(f"{self._path}:1: holds a value that is none of its type: {error}") from None
 
     def _note(self, node: Any, path: tuple[str | int, ...]) -> None:  # noqa: ANN401 - yaml's nodes are untyped
         self._lines.setdefault(path, node.start_mark.line + 1)

@@ -169,6 +169,9 @@ async def _follow(database: Database, registry: PromptRegistry, news: asyncio.Ev
         except ServiceUnavailable as error:
             log.warning("prompts.not_refreshed", exc_info=error)
             news.set()
+        except Exception:  # whatever it is, the news after it must be heard
+            log.exception("prompts.not_refreshed")
+            news.set()
         await clock.sleep(_SHORTEST_GAP_SECONDS)
 
 

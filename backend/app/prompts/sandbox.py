@@ -104,6 +104,8 @@ def _forbidden(node: nodes.Node, loops: int) -> Iterator[Fault]:
 def _reason_against(node: nodes.Node, loops: int) -> str | None:
     if isinstance(node, nodes.Filter):
         return _reason_against_filter(node)
+    if isinstance(node, nodes.Name) and node.name == "self":  # Jinja's own, so never undeclared
+        return "self is no variable"
     if isinstance(node, nodes.Getattr):
         is_loop = isinstance(node.node, nodes.Name) and node.node.name == "loop"
         return None if is_loop and node.attr in _LOOP_FACTS else "attributes are not available, but those of loop"

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from app.prompts.template import CASES_MAX, Case, Name, PromptBody, PromptId, Template, WholeNumber
 from app.web import Text, WireModel, WireTime
@@ -28,6 +28,8 @@ class PromptReplace(PromptBody):
 
 class VersionChoice(WireModel):
     """A version by its number. Null: no pin; at a restore, the version that ships."""
+
+    model_config = ConfigDict(extra="forbid")  # a misspelt `version` would take the pin away
 
     version: VersionNumber | None = None
 

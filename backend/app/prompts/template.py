@@ -4,12 +4,12 @@ Here is only what each part may look like by itself; how the parts fit together 
 call is in `PromptBody`, and nothing else is: two templates with equal bodies are one version.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, Strict, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.prompts.variables import Variable
+from app.prompts.variables import StoredValue, Variable
 from app.web import Text, WireModel
 
 PROMPT_ID = r"^[a-z][a-z0-9_-]{0,63}$"
@@ -114,7 +114,7 @@ class Case(Form):
     """A trial of the template. `stub_answer` stands for the model's where none is asked."""
 
     name: Annotated[Text, StringConstraints(min_length=1, max_length=100)]
-    variables: Annotated[dict[Name, Any], Field(default_factory=dict)]
+    variables: Annotated[dict[Name, StoredValue], Field(default_factory=dict)]
     document: PartText | None = None
     stub_answer: PartText | None = None
     expect: Expectation = Expectation()

@@ -44,7 +44,12 @@ class _Fixture(BaseModel):
     @field_validator("answer", mode="before")
     @classmethod
     def _as_text(cls, answer: object) -> object:
-        return orjson.dumps(answer).decode() if isinstance(answer, dict | list) else answer
+        if not isinstance(answer, dict | list):
+            return answer
+        try:
+            return orjson.dumps(answer).decode()
+        except orjson.JSONEncodeError as error:
+            raise ValueError(f"cannot be written as JSON: {error}") from None
 
     @field_validator("fails")
     @classmethod
@@ -126,6 +131,8 @@ def _content_of(file: Path) -> Any:  # noqa: ANN401 - YAML
         raise _refusal(file, f"line {line} is no YAML: {error.problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError):
         raise _refusal(file, "is no YAML in UTF-8") from None
+    except (ValueError, RecursionError) as error:  # such as the date 2026-99-99
+        raise _refusal(file, f"holds a value that is none of its type: {error}") from None
 
 
 def _refusal(file: Path, what: str) -> StartRefused:

@@ -42,7 +42,7 @@ class ProviderRegistry:
         self._snapshot: Mapping[str, Provider] = self.from_settings
         self._listeners: list[Callable[[], None]] = []
         self._seen: Any = ()
-        self._locked_out: set[tuple[str, int]] = set()
+        self._warned: set[tuple[str, int]] = set()
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -88,7 +88,25 @@ class ProviderRegistry:
             listener()
 
     def _assemble(self, rows: Sequence[LLMProvider]) -> Mapping[str, Provider]:
-        return MappingProxyType({**self.from_settings, **{row.name: self._provider(row) for row in rows}})
+        found = dict(self.from_settings)
+        for row in rows:
+            found.pop(row.name, None)  # also where the row cannot be read: the settings' provider is not what was meant
+            if (provider := self._read(row)) is not None:
+                found[row.name] = provider
+        return MappingProxyType(found)
+
+    def _read(self, row: LLMProvider) -> Provider | None:
+        """None for one that another release wrote in a form that this one does not know."""
+        try:
+            return self._provider(row)
+        except (ValueError, KeyError, TypeError, ArithmeticError):
+            self._warn_once("provider.unreadable", row)
+            return None
+
+    def _warn_once(self, event: str, row: LLMProvider) -> None:
+        if (row.id, row.version) not in self._warned:
+            self._warned.add((row.id, row.version))
+            log.warning(event, provider=row.name)
 
     def _provider(self, row: LLMProvider) -> Provider:
         key, key_state = self._open(row)
@@ -114,9 +132,7 @@ class ProviderRegistry:
         try:
             secret = self._vault.open(row.sealed_key, provider_id=row.id, origin=stored_origin(row))
         except (VaultLocked, StartRefused):
-            if (row.id, row.version) not in self._locked_out:
-                self._locked_out.add((row.id, row.version))
-                log.warning("provider.key_unreadable", provider=row.name)
+            self._warn_once("provider.key_unreadable", row)
             return None, KeyState.UNREADABLE
         return secret, KeyState.SET
 
@@ -139,6 +155,9 @@ class ProviderRegistry:
             await self.refresh()
         except ServiceUnavailable as error:
             log.warning("providers.not_refreshed", exc_info=error)
+            return False
+        except Exception:  # whatever it is, the news after it must be heard
+            log.exception("providers.not_refreshed")
             return False
         return True
 

@@ -78,6 +78,12 @@ class FileKeys:
         return keys
 
     def _write(self, keys: Sequence[str]) -> None:
+        try:
+            self._replace_file(keys)
+        except OSError as error:
+            raise StartRefused(f"{self._path} cannot be written ({error.strerror}): nothing was changed") from None
+
+    def _replace_file(self, keys: Sequence[str]) -> None:
         beside = self._path.with_name(f"{_FILE}.new")
         beside.unlink(missing_ok=True)
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _OWNER_ONLY)

@@ -9,7 +9,18 @@ from typing import Any
 from pydantic.alias_generators import to_camel
 
 from app.accounts.roles import Role
-from app.errors import ApiError, CallFailed, Forbidden, LLMBadRequest, LLMError, NotFound, PromptRefused, QueryRefused
+from app.errors import (
+    ApiError,
+    BudgetExceeded,
+    CallFailed,
+    Forbidden,
+    LLMBadRequest,
+    LLMBudgetExceeded,
+    LLMError,
+    NotFound,
+    PromptRefused,
+    QueryRefused,
+)
 from app.llm.attempts import AttemptRecorder, Usage
 from app.llm.call import CacheScope, Call, Parameters, Receipt, Spender, StreamEvent
 from app.llm.gateway import Gateway
@@ -114,6 +125,8 @@ def shown(fault: LLMError) -> ApiError:
     if isinstance(fault, LLMBadRequest) and fault.field is not None:
         field = "model" if fault.field == "models" else to_camel(fault.field)
         return QueryRefused(field, "call", fault.explain())
+    if isinstance(fault, LLMBudgetExceeded):
+        return BudgetExceeded(fault)
     details = {"family": fault.family}
     return CallFailed(fault.code, fault.explain(), details=details, retry_after_seconds=fault.retry_after_seconds)
 

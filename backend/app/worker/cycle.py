@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.database import blames_statement
 from app.errors import LLMApiError
-from app.llm import books
+from app.llm import ledger
 from app.llm.attempts import Attempt
 from app.worker import lease
 from app.worker.lane import Ended, Lane, Work
@@ -28,11 +28,15 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
-    """The row goes back to the queue, at once or after a delay; `to_tail` behind all that wait."""
+    """The row goes back to the queue, at once or after a delay; `to_tail` behind all that wait.
+
+    `code` is of the error that it waits for.
+    """
 
     delay_seconds: float | None
     attempt_returned: bool
     to_tail: bool = False
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ def run_cycle(session: Session, lane: Lane, plan: Plan) -> Cycle:
         if plan.sweep:
             lost = take_back(session, lane)
             lease.promote_due(session, table)
-            books.doubt_orphans(session, table.table.name)
+            ledger.doubt_orphans(session, table.table.name)
         claimed = lease.claim(session, table, owner=plan.owner, lease_seconds=plan.lease_seconds, limit=plan.want)
         booked = _book(session, lane, claimed)
         if len(claimed) < plan.want:
@@ -103,9 +107,9 @@ def run_cycle(session: Session, lane: Lane, plan: Plan) -> Cycle:
     return Cycle(claimed, booked, ended + lost.poisoned, late, len(lost.ids), due)
 
 
-def account_of(lane: Lane, work: Work) -> books.Account:
+def account_of(lane: Lane, work: Work) -> ledger.Account:
     table = lane.work_table
-    return books.Account(lane.name, table.table.name, table.working, work.id, work.user_id, work.claim_seq)
+    return ledger.Account(lane.name, table.table.name, table.working, work.id, work.user_id, work.claim_seq)
 
 
 def _book(session: Session, lane: Lane, claimed: Sequence[Work]) -> Mapping[str, Attempt]:
@@ -115,14 +119,14 @@ def _book(session: Session, lane: Lane, claimed: Sequence[Work]) -> Mapping[str,
         return {}
     provider, model, purpose = first
     booked = {work.id: Attempt(provider=provider, model=model, purpose=purpose) for work in claimed}
-    books.book(session, [(account_of(lane, work), booked[work.id]) for work in claimed])
-    return booked
+    on_books = ledger.book_ahead(session, [(account_of(lane, work), booked[work.id]) for work in claimed])
+    return {row_id: attempt for row_id, attempt in booked.items() if attempt.id in on_books}
 
 
 def take_back(session: Session, lane: Lane, *, everything: bool = False) -> lease.Reclaimed:
     """Reclaim rows whose worker died; what it had under way upstream is in doubt from now on."""
     lost = lease.reclaim(session, lane.work_table, everything=everything)
-    books.doubt(session, lost.ids)
+    ledger.doubt(session, lost.ids)
     if lost.poisoned:
         lane.record_ended(session, lost.poisoned)
     return lost
@@ -145,8 +149,9 @@ def _end(session: Session, lane: Lane, plan: Plan) -> tuple[list[Ended], list[Wo
                 delay_seconds=ending.outcome.delay_seconds,
                 attempt_returned=ending.outcome.attempt_returned,
                 to_tail=ending.outcome.to_tail,
+                wait_code=ending.outcome.code,
             )
-    books.settle(session, [attempt for ending in endings for attempt in ending.attempts])
+    ledger.settle(session, [attempt for ending in endings for attempt in ending.attempts])
     if ended:
         lane.record_ended(session, ended)
     return ended, late

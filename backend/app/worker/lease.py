@@ -119,6 +119,7 @@ def give_back(
     delay_seconds: float | None,
     attempt_returned: bool,
     to_tail: bool = False,
+    wait_code: str | None = None,
 ) -> bool:
     """Defer the row by `delay_seconds`, or release it at once; false when it was no longer ours."""
     sql = statements_of(session, work)
@@ -127,6 +128,7 @@ def give_back(
         "claim_seq": held.claim_seq,
         "attempts_returned": int(attempt_returned),
         "to_tail": int(to_tail),
+        "wait_code": wait_code,
     }
     return session.execute(sql.give_back, {**fence, **sql.later(delay_seconds)}).first() is not None
 

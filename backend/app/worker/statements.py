@@ -158,7 +158,7 @@ class _Sql:
         tail = f"SELECT rank + 1 FROM {self._table} WHERE {ready} ORDER BY rank DESC, created_at DESC, id DESC LIMIT 1"  # noqa: S608
         return text(
             f"UPDATE {self._table} SET lease_owner = NULL, lease_until = NULL, claim_seq = claim_seq + 1,"  # noqa: S608
-            f" not_before = {self.later}, attempt = attempt - :attempts_returned,"
+            f" not_before = {self.later}, wait_code = :wait_code, attempt = attempt - :attempts_returned,"
             f" rank = CASE WHEN :to_tail = 1 THEN COALESCE(({tail}), rank) ELSE rank END"
             f" WHERE id = :id AND claim_seq = :claim_seq AND {self._working} RETURNING id"
         )

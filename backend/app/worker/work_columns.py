@@ -13,12 +13,16 @@ from app.database import UtcDateTime
 
 
 class WorkColumns:
-    """Who works the row until when, when it may be tried, how often it was."""
+    """Who works the row until when, when it may be tried, how often it was.
+
+    `wait_code` is the error that made it wait; it says nothing of a row that does not.
+    """
 
     claim_seq: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
     lease_owner: Mapped[str | None] = mapped_column(String(36))
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     not_before: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    wait_code: Mapped[str | None] = mapped_column(String(40))
     attempt: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
     deaths: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
     rank: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))

@@ -99,7 +99,7 @@ class Worker:
         self._stopping = False
         self._drain_ends: float | None = None
         self._due_at: float | None = None
-        self._sweep_at = 0.0
+        self._sweep_at, self._sweep_is_owed = 0.0, False
         # A cycle and a beat lock the same rows in different orders: together they would deadlock on PostgreSQL.
         self._turn = asyncio.Lock()
         self.counts: Counter[str] = Counter()
@@ -124,13 +124,20 @@ class Worker:
     async def _cycle_until_done(self) -> None:
         while not self._is_done():
             is_due = clock.local_seconds() >= self._sweep_at
-            if self._has_news and is_due:
-                await self._cycle(sweep=False)  # what has just come in does not wait for the sweep
+            if self._has_news and is_due and not self._sweep_is_owed:
+                # What has just come in does not wait for the sweep, once: or under load it would never come.
+                await self._cycle(sweep=False)
+                self._sweep_is_owed = True
             cycle = await self._cycle(sweep=is_due)
             if cycle is None:
                 await self._pause(_DATABASE_PAUSE_SECONDS)
-            elif not self._endings and not (len(cycle.claimed) == _BEGIN_TOGETHER and self._want(self._free())):
+            elif self._may_rest(cycle):
                 await self._pause(self._patience())
+
+    def _may_rest(self, cycle: Cycle) -> bool:
+        has_more = len(cycle.claimed) == _BEGIN_TOGETHER and self._want(self._free()) > 0
+        is_over = self._stopping and not self._jobs
+        return not (self._endings or has_more or is_over)
 
     async def run_once(self) -> None:
         """Claim what is ready and come back when it, and what it led to at once, has ended; for tests."""
@@ -156,6 +163,7 @@ class Worker:
 
     async def _cycle(self, *, sweep: bool = True) -> Cycle | None:
         """One transaction; null when the database could not be used, and then nothing is forgotten."""
+        self._end_overdue()
         endings, self._endings = self._endings, []
         want = self._want(self._free() + len(endings))
         self._has_news = False
@@ -216,6 +224,7 @@ class Worker:
         now = clock.local_seconds()
         self._due_at = None if cycle.due_in_seconds is None else now + cycle.due_in_seconds
         if plan.want:
+            self._sweep_is_owed = self._sweep_is_owed and not plan.sweep
             swept_at = now if plan.sweep else self._sweep_at - _SWEEP_SECONDS
             self._sweep_at = min(swept_at + _SWEEP_SECONDS, self._due_at or math.inf)
 
@@ -259,7 +268,7 @@ class Worker:
             log.error("item.failed", code=error.code, http_status=error.http_status)
             return Settled(self._lane.failure(error))
         log.warning("item.deferred", code=error.code, http_status=error.http_status, seconds=decision.delay_seconds)
-        return GivenBack(decision.delay_seconds, decision.attempt_returned, to_tail=decision.to_tail)
+        return GivenBack(decision.delay_seconds, decision.attempt_returned, decision.to_tail, error.code)
 
     def _job_done(self, job: _Job, recorder: JobRecorder, task: asyncio.Task[Outcome]) -> None:
         outcome: Outcome
@@ -304,7 +313,8 @@ class Worker:
             if job.ends_by > now:
                 return
             if job.is_running:
-                job.cancel(self._after_fault(job.work, LLMTimeout()))
+                with structlog.contextvars.bound_contextvars(item_id=job.work.id, attempt=job.work.attempt):
+                    job.cancel(self._after_fault(job.work, LLMTimeout()))
 
     async def _pause(self, seconds: float) -> None:
         if self._drain_ends is not None and clock.local_seconds() >= self._drain_ends:
@@ -315,7 +325,6 @@ class Worker:
         except TimeoutError:
             pass
         self._wake.clear()
-        self._end_overdue()
 
     async def _release_all(self) -> None:
         """The drain is over: cancel what is in flight; the rows go back to the queue with their attempts."""

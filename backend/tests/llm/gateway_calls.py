@@ -8,11 +8,9 @@ from typing import Any
 
 from app.errors import LLMError
 from app.llm.call import Call, Completion, Delta, Finished, Parameters, Restarted, Spender, StreamEvent
-from app.llm.client import LLMClient
 from app.llm.gateway import Gateway
 from app.llm.routing_rules import RoutingRules, TaskRules, load_rules
-from app.llm.stub import StubUpstream
-from app.llm.upstreams import Upstreams
+from app.llm.upstreams import build_upstreams
 from app.providers.from_settings import providers_of
 from app.providers.provider import Provider, ProviderKind
 from tests.llm.recorder import MODEL, SENTENCE, Recorder, llm_settings
@@ -93,7 +91,7 @@ async def door(
     providers["spare"] = Provider("spare", ProviderKind.OPENAI_COMPATIBLE, base_url=upstream.base_url, is_local=True)
     shipped = load_rules()
     tasks = {**shipped.tasks, "chat": TaskRules.model_validate(rules or {})}
-    upstreams = Upstreams(LLMClient(settings), StubUpstream())
+    upstreams = build_upstreams(settings)
     gateway = Gateway(settings, upstreams, RoutingRules(tasks=tasks), providers=lambda: providers)
     await gateway.start()
     try:

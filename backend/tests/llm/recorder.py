@@ -3,7 +3,7 @@
 from app.config import LLMSettings
 from app.enrichment.schemas import EnrichmentSchema
 from app.errors import LeaseLost
-from app.llm.attempts import UNSAID, Attempt, Purpose
+from app.llm.attempts import UNSAID, Attempt, Purpose, Saved
 from app.llm.extraction import Extraction
 from tests.protocol_server.calls import Call
 from tests.shipped_prompts import messages_for
@@ -32,6 +32,12 @@ class Recorder:
     def close(self, attempt: Attempt) -> None:
         assert attempt.outcome is not None and attempt.ended_at is not None
         self.closed.append(attempt)
+
+    async def note_cached(self, *, provider: str, model: str, purpose: Purpose, saved: Saved) -> Attempt:
+        attempt = await self.open(provider=provider, model=model, purpose=purpose)
+        attempt.settle_as_cached(saved)
+        self.close(attempt)
+        return attempt
 
     @property
     def outcomes(self) -> list[str]:

@@ -21,7 +21,7 @@ from app.errors import (
 )
 from app.llm.call import Complexity, Privacy
 from app.llm.extraction import ModelFacts
-from app.llm.routing import Plan, Surroundings, Wish, make_plan, names_of
+from app.llm.routing import Plan, Surroundings, Wish, make_plan, names_of, usual_first
 from app.llm.routing_rules import RoutingRules, load_rules
 from app.providers.provider import KeyState, Provider, ProviderKind
 
@@ -36,8 +36,10 @@ KNOWN = {
     DEAR: ModelFacts("cloud", input_price_usd=Decimal(9), output_price_usd=Decimal(9), context_window=9000),
     LOCAL: ModelFacts("home", input_price_usd=Decimal(0), output_price_usd=Decimal(0)),
     UNPRICED: ModelFacts("other"),
+    "home/odd": ModelFacts("home"),
     "other/nowhere": ModelFacts("other", is_provider_known=False),
 }
+BUDGET_ORDER = [CHEAP, UNPRICED, "home/odd"]
 RULES = {
     "plain": {},
     "mixed": {
@@ -94,6 +96,12 @@ def test_by_price_the_cheapest_comes_first_and_an_unknown_price_last() -> None:
     found = plan("thrifty")
     assert order(found) == [CHEAP, DEAR, UNPRICED]
     assert found.candidates[0].reason == "cheapest for standard work"
+
+
+def test_what_is_asked_first_is_known_beforehand_but_for_prices() -> None:
+    assert usual_first("mixed", Complexity.STANDARD, AROUND) == (DEAR, "listed first for standard work")
+    assert usual_first("thrifty", Complexity.STANDARD, AROUND) is None
+    assert usual_first("nonsense", Complexity.STANDARD, AROUND) is None
 
 
 def test_the_price_of_a_provider_that_is_gone_is_unknown() -> None:
@@ -251,3 +259,14 @@ def test_a_mistake_in_the_file_is_named_with_its_place(text: str, told: str, rul
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(StartRefused, match="LITEVAULT_LLM_ROUTING_FILE"):
         load_rules(tmp_path / "nowhere.yaml")
+
+
+def test_under_a_budget_a_model_without_a_price_is_left_out_unless_it_is_local() -> None:
+    plan = make_plan(Wish("plain", models=tuple(BUDGET_ORDER), is_budgeted=True), AROUND)
+    assert [candidate.name for candidate in plan.candidates] == [CHEAP, "home/odd"]
+    assert [(entry.name, entry.reason) for entry in plan.left_out] == [(UNPRICED, "unpriced")]
+
+
+def test_a_plan_without_any_price_waits_under_a_budget() -> None:
+    fault = make_plan(Wish("plain", models=(UNPRICED,), is_budgeted=True), AROUND).fault()
+    assert (fault.code, fault.remedy) == ("LLM_BUDGET_EXCEEDED", Remedy.WAIT)

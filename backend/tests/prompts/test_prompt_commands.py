@@ -14,7 +14,7 @@ from app.config import load_settings
 from app.database import Database
 from app.logs import configure_logs
 from app.prompts import versions
-from app.prompts.files import load_templates
+from app.prompts.files import SHIPPED, load_templates
 from app.prompts.registry import PromptRegistry, following
 from tests.bare_environment import bare_environment  # noqa: F401 - a fixture
 from tests.prompts.test_templates import GOOD
@@ -97,6 +97,26 @@ def test_a_case_that_fails_is_a_line_and_exit_code_1(run: Run, tmp_path: Path) -
     ]
     told = json.loads(run("test", "greeting", "--json", PROMPTS_DIR=tmp_path).stdout)
     assert (told["ok"], len(told["trials"][0]["complaints"])) == (False, 2)
+
+
+async def test_a_file_that_is_not_yet_in_the_database_is_tried_too(
+    two_versions: str, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    template = (SHIPPED / "enrichment.yaml").read_text()
+    (tmp_path / "own.yaml").write_text(template.replace("\ncases:", "\nuser: Mind this.\n\ncases:"))
+    monkeypatch.setenv("LITEVAULT_DATABASE_URL", two_versions)
+    told = json.loads((await asyncio.to_thread(run, "test", "enrichment", "--json", PROMPTS_DIR=tmp_path)).stdout)
+    assert {trial["prompt"] for trial in told["trials"]} == {"enrichment/1", "enrichment (file)"}
+
+
+async def test_the_cases_of_the_file_are_tried(
+    two_versions: str, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    template = (SHIPPED / "enrichment.yaml").read_text()
+    (tmp_path / "own.yaml").write_text(template[: template.index("\ncases:")])
+    monkeypatch.setenv("LITEVAULT_DATABASE_URL", two_versions)
+    result = await asyncio.to_thread(run, "test", "enrichment", PROMPTS_DIR=tmp_path)
+    assert result.stdout == "0 of 0 cases hold\n"
 
 
 def test_a_broken_template_is_told_with_file_and_line(run: Run, tmp_path: Path) -> None:

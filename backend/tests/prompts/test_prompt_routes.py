@@ -1,5 +1,6 @@
 """The routes of prompts: what a change makes, what is in use after it, and what is refused."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,14 @@ async def test_a_pinned_version_stays_in_use(client: AsyncClient, registry: Prom
     assert registry.get("greeting").version == 1
     assert (await act(client, "pin", None))["currentVersion"] == 2
     assert registry.get("greeting").version == 2
+
+
+async def test_a_misspelt_version_takes_no_pin_away(client: AsyncClient) -> None:
+    await make(client)
+    await act(client, "pin", 1)
+    answer = await client.post(f"{PROMPTS}/greeting/pin", json={"verison": 1})
+    assert answer.status_code == 422
+    assert (await client.get(f"{PROMPTS}/greeting")).json()["isPinned"]
 
 
 async def test_an_old_version_is_restored(client: AsyncClient, registry: PromptRegistry) -> None:
@@ -266,6 +275,21 @@ async def test_a_template_of_another_form_is_422_naming_the_field(
     client: AsyncClient, changes: Json, field: str
 ) -> None:
     answer = await client.post(PROMPTS, json={**TEMPLATE, **changes})
+    assert answer.status_code == 422
+    assert answer.json()["error"]["details"]["errors"][0]["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"variables": {"a": {"type": "string", "default": "\ud800"}}}, "variables.a.default"),
+        ({"variables": {"a": {"type": "list", "default": ["\ud800"]}}}, "variables.a.default"),
+        ({"cases": [{"name": "x", "variables": {"name": "\ud800"}}]}, "cases.0.variables.name"),
+    ],
+)
+async def test_half_a_surrogate_pair_is_422_naming_the_field(client: AsyncClient, changes: Json, field: str) -> None:
+    body = json.dumps({**TEMPLATE, **changes})  # by hand: the client itself would refuse it
+    answer = await client.post(PROMPTS, content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
     assert answer.json()["error"]["details"]["errors"][0]["field"] == field
 

@@ -79,6 +79,9 @@ def test_every_template_that_ships_has_two_cases() -> None:
         ("{{ name }}", "{{ name | first | length | join }}", 12, "cannot be rendered with values of these types"),
         ("{{ name }}", f"{{{{ {'9' * 5000} }}}}", 12, "is no template that can be read"),
         ("{{ name }}", f"{{{{ {'(' * 300}name{')' * 300} }}}}", 12, "is no template that can be read"),
+        ("{{ name }}", "{{ self }}", 12, "self is no variable"),
+        ("category: example", "category: 2026-99-99", 1, "holds a value that is none of its type"),
+        ("category: example", "category: &c [*c]", 1, "is too deep, or holds itself"),
         ("category: example", "categry: example", 2, "categry: Extra inputs are not permitted"),
         ("category: example", "category: [example]", 2, "category: Input should be a valid string"),
         ("category: example", "id: twice", 2, "id is there twice"),
@@ -125,6 +128,13 @@ def test_a_file_that_is_empty_or_no_text_is_named(folder: Path) -> None:
 def test_a_folder_that_is_not_there_is_named_with_its_setting(tmp_path: Path) -> None:
     with pytest.raises(StartRefused, match="LITEVAULT_PROMPTS_DIR"):
         load_templates(tmp_path / "none")
+
+
+def test_a_file_with_the_short_ending_is_not_passed_over(folder: Path) -> None:
+    (folder / "greeting.yml").write_text(GOOD)
+    (folder / "system_messages.yml").write_text("base: Be kind.")
+    loaded = load_templates(folder)
+    assert "greeting" in loaded.templates and loaded.messages["base"] == "Be kind."
 
 
 def test_one_id_in_two_files_is_refused(folder: Path) -> None:

@@ -178,7 +178,10 @@ async def test_another_process_hears_of_a_change(database_url: str, database: Da
         await newswire.close()
 
 
-async def test_after_an_outage_the_change_is_found(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fault", [ServiceUnavailable, RuntimeError])
+async def test_after_an_outage_the_change_is_found(
+    database: Database, monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
+) -> None:
     monkeypatch.setattr(registry_module, "_SHORTEST_GAP_SECONDS", 0.01)
     loaded = load_templates()
     async with process(database, loaded) as registry:
@@ -186,7 +189,7 @@ async def test_after_an_outage_the_change_is_found(database: Database, monkeypat
 
         async def away(work: Any) -> Any:
             tries.append(work)
-            raise ServiceUnavailable
+            raise fault
 
         monkeypatch.setattr(database, "read", away)
         await change(

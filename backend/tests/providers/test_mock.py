@@ -85,6 +85,9 @@ async def test_the_files_of_a_folder_are_tried_by_name(tmp_path: Path) -> None:
         ("- {answer: a, delay_seconds: -1}", "entry 1, delay_seconds: "),
         ("- text", "entry 1 Input should be"),
         ("[]", "there is no fixture"),
+        ("- answer: 2026-99-99", "holds a value that is none of its type"),
+        ("- answer: {1: x}", "entry 1, answer: cannot be written as JSON"),
+        ("- answer: {a: !!binary aGk=}", "entry 1, answer: cannot be written as JSON"),
     ],
 )
 def test_a_damaged_file_is_told_by_place(tmp_path: Path, content: str, told: str) -> None:

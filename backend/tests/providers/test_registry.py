@@ -9,6 +9,8 @@ import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
 from pydantic import SecretStr
+from sqlalchemy import update
+from structlog.testing import capture_logs
 
 from app.config import LLMSettings
 from app.database import Database
@@ -16,6 +18,7 @@ from app.errors import ServiceUnavailable
 from app.newswire import Newswire
 from app.providers.from_settings import providers_of
 from app.providers.provider import HealthCheck, KeyState, ModelSpec, Provider, ProviderKind, ProviderSource
+from app.providers.provider_model import LLMProvider
 from app.providers.registry import ProviderRegistry
 from app.providers.secret_keys import SettingsKeys, new_key
 from app.providers.vault import Vault
@@ -109,13 +112,13 @@ async def test_another_process_hears_of_each_change(
     assert "mine" not in other.snapshot()
 
 
-async def test_what_is_not_ours_to_open_is_unreadable_and_told_once(
-    app: FastAPI, register: Register, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_what_is_not_ours_to_open_is_unreadable_and_told_once(app: FastAPI, register: Register) -> None:
     await register()
     registry = ProviderRegistry(app.state.database, Vault(SettingsKeys([new_key()])), {})
-    await registry.refresh()
-    await registry.refresh()
+    with capture_logs() as lines:
+        await registry.refresh()
+        await registry.refresh()
+    assert [line["event"] for line in lines] == ["provider.key_unreadable"]
     found = registry.snapshot()["mine"]
     assert (found.api_key, found.key_state) == (None, KeyState.UNREADABLE)
 
@@ -131,6 +134,21 @@ async def test_the_database_wins_over_the_settings_until_it_is_deleted(
     await client.delete(f"/llm/providers/{made['id']}")
     await registry.refresh()
     assert registry.snapshot()["mine"] is own
+
+
+async def test_a_row_of_another_release_is_left_out_and_the_others_stay(app: FastAPI, register: Register) -> None:
+    await register(name="known")
+    await register(name="newer")
+    newer = update(LLMProvider).where(LLMProvider.name == "newer").values(health_check="telepathy", version=2)
+    await app.state.database.write(lambda s: s.execute(newer) and None)
+    settings = {"newer": Provider("newer", ProviderKind.OPENAI, source=ProviderSource.SETTINGS)}
+    registry = ProviderRegistry(app.state.database, app.state.providers.vault, settings)
+    with capture_logs() as lines:
+        await registry.refresh()
+        await register(name="third")
+        await registry.refresh()
+    assert set(registry.snapshot()) == {"known", "third"}
+    assert "provider.unreadable" in {line["event"] for line in lines}
 
 
 class Away(Database):

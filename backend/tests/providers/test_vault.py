@@ -100,6 +100,14 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
         FileKeys(tmp_path / "data/within").read()
 
 
+def test_a_file_that_cannot_be_written_is_told_and_stays(ring: FileKeys, tmp_path: Path) -> None:
+    keys = ring.read()
+    (tmp_path / "data/secret.keys.new").mkdir()  # as a full disk would, it stops the writing
+    with pytest.raises(StartRefused, match="cannot be written"):
+        ring.advance()
+    assert ring.read() == keys
+
+
 def test_a_running_process_opens_what_another_sealed_after_a_rotation(ring: FileKeys) -> None:
     running = Vault(ring)
     running.open(running.seal(SECRET, **HERE), **HERE)

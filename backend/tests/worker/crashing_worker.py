@@ -33,7 +33,9 @@ class BookedProvider(ScriptedProvider):
     def first_call(self) -> FirstCall | None:
         return FirstCall("booked", "one")
 
-    async def enrich_item(self, text: str, *, attempts: AttemptRecorder = UNRECORDED) -> EnrichmentResult:
+    async def enrich_item(
+        self, text: str, *, attempts: AttemptRecorder = UNRECORDED, user_id: str | None = None
+    ) -> EnrichmentResult:
         while not await self._call(attempts):
             """Ask again."""
         return EnrichmentResult(CONTENT, provider="booked", model="one", prompt_version="test/1")

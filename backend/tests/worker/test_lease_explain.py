@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.items.item import ItemStatus
 from app.items.item_model import Item
-from app.llm import books
+from app.llm import ledger
 from app.llm.attempts import Attempt, AttemptOutcome
 from app.worker import lease
 from app.worker.fairness import fair_rank
@@ -55,13 +55,13 @@ def _rank(s: Session, vault: Vault) -> None:
 
 
 def _doubt(s: Session, vault: Vault) -> None:
-    books.doubt(s, ["an id"])
+    ledger.doubt(s, ["an id"])
 
 
 def _settle(s: Session, vault: Vault) -> None:
     attempt = Attempt(provider="p", model="m")
     attempt.settle(AttemptOutcome.OK)
-    books.settle(s, [attempt])
+    ledger.settle(s, [attempt])
 
 
 @pytest.mark.parametrize(

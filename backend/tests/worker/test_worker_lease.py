@@ -1,11 +1,16 @@
 """How a worker holds its rows and lets them go: leases, beats, deadlines and stopping."""
 
 import asyncio
+from datetime import timedelta
+from itertools import pairwise
 
 import pytest
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from app import clock
 from app.announcements import ANYTHING, News, Noticeboard
+from app.clock import utc_now
 from app.errors import LeaseLost
 from app.items.item import ItemStatus
 from app.worker.cycle import Cycle
@@ -26,6 +31,18 @@ async def test_a_stop_lets_what_is_in_flight_end(vault: Vault, running: Running)
     await until(lambda: not worker.in_flight)
     assert await vault.status(item_id) == ItemStatus.READY_TO_CONFIRM
     assert (await vault.item(later)).attempt == 0
+
+
+async def test_a_stop_is_over_with_the_last_that_was_in_flight(vault: Vault) -> None:
+    gate = Gate()
+    vault.provider.behaviours = [gate]
+    worker = vault.worker(poll_seconds=FOREVER, drain_seconds=FOREVER)
+    running = asyncio.create_task(worker.run())
+    await vault.post()
+    await gate.reached.wait()
+    worker.stop()
+    gate.open.set()
+    await asyncio.wait_for(running, 3)
 
 
 async def test_what_outlasts_the_drain_goes_back_to_the_queue_with_its_attempt(vault: Vault, running: Running) -> None:
@@ -206,21 +223,79 @@ async def test_what_has_just_come_in_is_claimed_before_the_sweep(vault: Vault) -
     await running
 
 
+async def test_a_sweep_is_put_off_once_and_not_for_as_long_as_something_comes_in(vault: Vault) -> None:
+    vault.llm.concurrency = 1
+    worker, gates = vault.worker(), [Gate(), Gate(), Gate()]
+    vault.provider.behaviours = list(gates)
+    await vault.post()
+    running = asyncio.create_task(worker.run())
+    await gates[0].reached.wait()
+    deferred = await vault.post("was deferred, and is due")
+    await vault.set(deferred, not_before=utc_now() - timedelta(seconds=1))
+    worker._sweep_at = 0
+    for before, after in pairwise(gates):
+        await vault.post("has just come in")
+        worker._has_news = True  # at the very moment when the slot becomes free
+        before.open.set()
+        await after.reached.wait()
+    assert "was deferred, and is due" in vault.provider.calls
+    gates[-1].open.set()
+    worker.stop()
+    await running
+
+
 async def test_long_calls_begin_in_groups(vault: Vault) -> None:
     vault.llm.concurrency = 40
     for _ in range(40):
         await vault.post()
     worker = vault.worker()
     worker._is_brief = False
+    groups: list[int] = []
+    cycle = worker._cycle
+
+    async def watched(*, sweep: bool = True) -> Cycle | None:
+        done = await cycle(sweep=sweep)
+        groups.append(len(done.claimed) if done else 0)
+        return done
+
+    worker._cycle = watched  # type: ignore[method-assign]
     gates = [Gate() for _ in range(40)]
     vault.provider.behaviours = list(gates)
     running = asyncio.create_task(worker.run())
     await until(lambda: worker.in_flight == 40)
-    assert worker.counts["claimed"] == 40
+    assert groups == [16, 16, 8]
     for gate in gates:
         gate.open.set()
     worker.stop()
     await running
+
+
+async def test_a_call_that_ran_out_of_time_is_cut_off_though_the_worker_never_pauses(vault: Vault) -> None:
+    await vault.post("hangs")
+    gate = Gate()
+    vault.provider.behaviours = [gate]
+    worker = vault.worker()
+    await worker._cycle()
+    await gate.reached.wait()
+    job = next(iter(worker._jobs.values()))
+    job.ends_by = 0
+    await worker._cycle()  # as when something else ends in each cycle
+    assert job.cancelled_as is not None
+    await worker.run_once()
+
+
+async def test_a_call_that_is_cut_off_is_named_in_the_log(vault: Vault) -> None:
+    item_id = await vault.post()
+    gate = Gate()
+    vault.provider.behaviours = [gate]
+    worker = vault.worker()
+    await worker._cycle()
+    await gate.reached.wait()
+    next(iter(worker._jobs.values())).ends_by = 0
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        worker._end_overdue()
+    assert [(line["event"], line["item_id"]) for line in lines] == [("item.deferred", item_id)]
+    await worker.run_once()
 
 
 async def test_a_call_that_ran_out_of_time_is_cut_off_once(vault: Vault) -> None:

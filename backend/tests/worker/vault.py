@@ -64,7 +64,9 @@ class ScriptedProvider:
     def seconds_until_open(self) -> float:
         return self.opens_in
 
-    async def enrich_item(self, text: str, *, attempts: AttemptRecorder = UNRECORDED) -> EnrichmentResult:
+    async def enrich_item(
+        self, text: str, *, attempts: AttemptRecorder = UNRECORDED, user_id: str | None = None
+    ) -> EnrichmentResult:
         attempt = await attempts.open(provider="scripted", model="one")
         outcome = AttemptOutcome.CANCELLED
         self.calls.append(text)

@@ -1,15 +1,15 @@
 """Queries: what was asked of a model, the answer, and the columns by which the worker works it.
 
-Revision ID: 011
-Revises: 010
+Revision ID: 013
+Revises: 012
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "011"
-down_revision = "010"
+revision = "013"
+down_revision = "012"
 branch_labels = None
 depends_on = None
 

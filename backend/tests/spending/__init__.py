@@ -1,0 +1,1 @@
+"""Money: budgets, counters, alerts, quotas, reports, against a real database."""
