@@ -41,6 +41,7 @@ def upgrade() -> None:
         sa.Column("lease_owner", sa.String(36)),
         sa.Column("lease_until", sa.DateTime(timezone=True)),
         sa.Column("not_before", sa.DateTime(timezone=True)),
+        sa.Column("wait_code", sa.String(40)),
         sa.Column("attempt", sa.Integer, nullable=False, server_default=sa.text("0")),
         sa.Column("deaths", sa.Integer, nullable=False, server_default=sa.text("0")),
         sa.Column("rank", sa.BigInteger, nullable=False, server_default=sa.text("0")),
