@@ -125,13 +125,11 @@ class VersionConflict(ApiError):
 
 
 class QueryUnfinished(ApiError):
-    code, status, retryable = "QUERY_UNFINISHED", 409, True
-    sentence = "The query has no result yet; ask again in a moment."
+    code, status, retryable, sentence = "QUERY_UNFINISHED", 409, True, "The query has no result yet; ask again later."
 
 
 class QueryCancelled(ApiError):
-    code, status = "QUERY_CANCELLED", 409
-    sentence = "The query was cancelled; it will have no result."
+    code, status, sentence = "QUERY_CANCELLED", 409, "The query was cancelled; it will have no result."
 
 
 class PayloadTooLarge(ApiError):
@@ -147,43 +145,26 @@ class PromptRefused(ApiError):
 
 
 class QueryRefused(ApiError):
-    """What is asked of a model cannot be asked; `details.errors` names each field and rule."""
+    """What is asked of a model cannot be asked; `details.errors` names the field and the rule."""
 
     code, status = "VALIDATION_ERROR", 422
-    sentence = "The query cannot be carried out as it is."
 
     def __init__(self, field: str, rule: str, complaint: str) -> None:
         errors = [{"field": field, "rule": rule, "message": complaint}]
-        super().__init__(f"{self.sentence} {field}: {complaint}", {"errors": errors})
+        super().__init__(f"The query cannot be carried out. {field}: {complaint}", {"errors": errors})
 
 
 class CallFailed(ApiError):
-    """A call of a model that somebody waited for has failed: the code, the status and the sentence are the fault's."""
+    """A call of a model that somebody waited for has failed: code, status and sentence are of the fault."""
 
     code, status = "LLM_API_ERROR", 502
-    sentence = "The model could not be used."
 
     def __init__(
-        self, code: str, sentence: str, *, details: Mapping[str, object], retry_after_seconds: float | None = None
+        self, sentence: str, details: Mapping[str, object], *, code: str, status: int, wait_seconds: float | None
     ) -> None:
         super().__init__(sentence, details)
-        self.status = _STATUS_OF_A_FAULT.get(code, 502)
-        self.code = BudgetExceeded.code if code == LLMBudgetExceeded.code else code
-        self.retryable = self.status in {429, 503}
-        self.retry_after_seconds = retry_after_seconds
-
-
-_STATUS_OF_A_FAULT: Mapping[str, int] = {
-    "LLM_BAD_REQUEST": 422,
-    "LLM_CONTENT_REFUSED": 422,
-    "LLM_CONTEXT_TOO_LONG": 422,
-    "LLM_PRIVATE_TEXT": 422,
-    "LLM_BUDGET_EXCEEDED": 429,
-    "LLM_RATE_LIMITED": 429,
-    "LLM_DISABLED": 503,
-    "LLM_INTERRUPTED": 503,
-    "LLM_TIMEOUT": 504,
-}
+        self.code, self.status, self.retryable = code, status, status in {429, 503}
+        self.retry_after_seconds = wait_seconds
 
 
 class DailyQuotaExceeded(ApiError):

@@ -3,7 +3,7 @@
 Invariant: what can be refused is refused before anything is stored or spent, naming the field of the request.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from pydantic.alias_generators import to_camel
@@ -33,6 +33,17 @@ from app.queries.structure import check_schema, form_of
 
 LANE = TASK = "query"
 Columns = dict[str, Any]
+_STATUSES: Mapping[str, int] = {
+    "LLM_BAD_REQUEST": 422,
+    "LLM_CONTENT_REFUSED": 422,
+    "LLM_CONTEXT_TOO_LONG": 422,
+    "LLM_PRIVATE_TEXT": 422,
+    "LLM_BUDGET_EXCEEDED": 429,
+    "LLM_RATE_LIMITED": 429,
+    "LLM_DISABLED": 503,
+    "LLM_INTERRUPTED": 503,
+    "LLM_TIMEOUT": 504,
+}
 
 
 class Asker:
@@ -127,8 +138,14 @@ def shown(fault: LLMError) -> ApiError:
         return QueryRefused(field, "call", fault.explain())
     if isinstance(fault, LLMBudgetExceeded):
         return BudgetExceeded(fault)
-    details = {"family": fault.family}
-    return CallFailed(fault.code, fault.explain(), details=details, retry_after_seconds=fault.retry_after_seconds)
+    return failure_of(type(fault), fault.explain(), fault.retry_after_seconds)
+
+
+def failure_of(kind: type[LLMError], sentence: str, wait_seconds: float | None = None, **details: str) -> CallFailed:
+    """The answer to who waits for a call that failed so."""
+    code = BudgetExceeded.code if kind is LLMBudgetExceeded else kind.code
+    status = _STATUSES.get(kind.code, CallFailed.status)
+    return CallFailed(sentence, {"family": kind.family, **details}, code=code, status=status, wait_seconds=wait_seconds)
 
 
 def done(content: str | None, finish_reason: str, receipt: Receipt) -> Columns:

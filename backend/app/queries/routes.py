@@ -8,9 +8,9 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from app.accounts.identity import CurrentUserId
 from app.accounts.roles import CurrentRole
-from app.errors import CallFailed, LLMError, QueryCancelled, QueryUnfinished, llm_errors
+from app.errors import LLMError, QueryCancelled, QueryUnfinished, llm_errors
 from app.queries import service
-from app.queries.asking import shown
+from app.queries.asking import failure_of, shown
 from app.queries.desk import Desk
 from app.queries.events import server_sent
 from app.queries.passing_on import SERVER_SENT, ClientGone, LiveResponse, unless_gone
@@ -127,7 +127,7 @@ def _result(query: Query) -> QueryResult:
     fault = _fault_of(query)
     if fault is not None:
         kind, sentence = fault
-        raise CallFailed(kind.code, sentence, details={**details, "family": kind.family})
+        raise failure_of(kind, sentence, **details)
     if query.status == QueryStatus.CANCELLED:
         raise QueryCancelled(details=details)
     if query.answer is None or query.receipt is None:
