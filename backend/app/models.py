@@ -8,7 +8,7 @@ from app.llm.cache_model import CachedAnswer
 from app.prompts.prompt_model import PromptRow, PromptVersionRow
 from app.providers.provider_model import LLMProvider
 from app.queries.query_model import Query
-from app.spending.budget_model import LLMBudget, LLMSpend, SpendingAlert
+from app.spending.budget_model import LLMBudget, LLMSpend, LLMUsageDay, SpendingAlert
 
 metadata = Base.metadata
 
@@ -22,6 +22,7 @@ __all__ = [
     "LLMBudget",
     "LLMProvider",
     "LLMSpend",
+    "LLMUsageDay",
     "PromptRow",
     "PromptVersionRow",
     "Query",
