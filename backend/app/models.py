@@ -7,6 +7,7 @@ from app.llm.attempt_model import LLMAttempt
 from app.llm.cache_model import CachedAnswer
 from app.prompts.prompt_model import PromptRow, PromptVersionRow
 from app.providers.provider_model import LLMProvider
+from app.queries.query_model import Query
 from app.spending.budget_model import LLMBudget, LLMSpend, LLMUsageDay, SpendingAlert
 from app.spending.quotas import QuotaCount
 
@@ -25,6 +26,7 @@ __all__ = [
     "LLMUsageDay",
     "PromptRow",
     "PromptVersionRow",
+    "Query",
     "QuotaCount",
     "SpendingAlert",
     "Tag",

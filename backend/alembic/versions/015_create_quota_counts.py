@@ -1,14 +1,14 @@
 """What each person made on a day, where there is a quota.
 
-Revision ID: 014
-Revises: 013
+Revision ID: 015
+Revises: 014
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "014"
-down_revision = "013"
+revision = "015"
+down_revision = "014"
 branch_labels = None
 depends_on = None
 
