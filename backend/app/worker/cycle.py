@@ -115,11 +115,13 @@ def account_of(lane: Lane, work: Work) -> ledger.Account:
 def _book(session: Session, lane: Lane, claimed: Sequence[Work]) -> Mapping[str, Attempt]:
     """The first attempt of each row shares the commit of its claim: a call waits for one commit, not for two."""
     first = lane.first_call()
-    if first is None or not claimed:
+    is_plain = lane.work_table.plain.items()
+    plain = [work for work in claimed if is_plain <= work.payload.items()]
+    if first is None or not plain:
         return {}
     provider, model, purpose = first
-    booked = {work.id: Attempt(provider=provider, model=model, purpose=purpose) for work in claimed}
-    on_books = ledger.book_ahead(session, [(account_of(lane, work), booked[work.id]) for work in claimed])
+    booked = {work.id: Attempt(provider=provider, model=model, purpose=purpose) for work in plain}
+    on_books = ledger.book_ahead(session, [(account_of(lane, work), booked[work.id]) for work in plain])
     return {row_id: attempt for row_id, attempt in booked.items() if attempt.id in on_books}
 
 
