@@ -16,6 +16,7 @@ from app.accounts import profile_routes
 from app.accounts.identity import Identity
 from app.accounts.roles import Role
 from app.analytics import routes as analytics_routes
+from app.analytics import usage_routes
 from app.config import Settings, load_settings
 from app.database import Database
 from app.enrichment.lane import EnrichmentLane
@@ -33,8 +34,11 @@ from app.providers import routes as provider_routes
 from app.providers.access import ProviderAccess, build_access
 from app.shutdown import on_stop_signal
 from app.spending import routes as spending_routes
+from app.spending.alerts import AlertTeller
 from app.spending.known_budgets import KnownBudgets
 from app.spending.service import WaitingRows
+from app.sweeps.retention import sweeps_of
+from app.sweeps.sweeper import swept
 from app.web import COMMON_ERRORS, Guard, RequestContext, install_error_handlers
 from app.worker.crew import Crew
 from app.worker.retry import RetryPolicy
@@ -58,6 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
         analytics_routes.router,
         provider_routes.router,
         spending_routes.router,
+        usage_routes.router,
     )
     for router in routers:
         app.include_router(router, prefix="/api/v1", responses=COMMON_ERRORS)
@@ -175,14 +180,14 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
 @asynccontextmanager
 async def _calling(settings: Settings, database: Database) -> AsyncIterator[Calling]:
     access = build_access(settings, database)
-    budgets = KnownBudgets(database)
+    budgets, alerts = KnownBudgets(database), AlertTeller(database, settings.alert_urls)
     gateway = build_gateway(
         settings.llm, access, database, lambda spender: budgets.covers(spender.user_id, spender.api_key_id)
     )
     providers = replace(access, traffic=gateway)
     try:
         await providers.start()
-        async with budgets.followed(), gateway.keeping_books():
+        async with budgets.followed(), gateway.keeping_books(), alerts.telling(), swept(database, sweeps_of(settings)):
             yield Calling(providers, budgets, gateway)
     finally:
         await gateway.close()
