@@ -1,13 +1,13 @@
 """Whom an item's text may be shown to, and a person's default for it.
 
-Revision ID: 013
-Revises: 012
+Revision ID: 014
+Revises: 013
 """
 
 from alembic import op
 
-revision = "013"
-down_revision = "012"
+revision = "014"
+down_revision = "013"
 branch_labels = None
 depends_on = None
 
