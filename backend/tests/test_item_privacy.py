@@ -107,6 +107,10 @@ async def test_what_no_model_may_see_cannot_be_retried_until_one_may(client: Asy
     assert (await client.post(f"{url}/retry")).json()["status"] == "ENRICHING"
 
 
+async def test_who_saw_it_is_unknown_where_there_are_no_books_of_it_any_more(enriched: Make) -> None:
+    assert (await enriched())["enrichment"]["seenBy"] is None
+
+
 @pytest.mark.parametrize("value", ["secret", "", "ANY", 1, True, ["any"]])
 async def test_a_word_that_is_no_privacy_is_422_and_names_the_field(
     client: AsyncClient, failed: Make, value: object

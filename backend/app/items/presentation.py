@@ -147,7 +147,7 @@ def _enrichment(item: Item, spent: _Row | None) -> EnrichmentOut | None:
         output_tokens=spent.output_tokens if spent and spent.outputs_known == calls else None,
         coverage=source.get("coverage"),
         cached=source.get("cached", False),
-        seen_by=sorted(set(spent.seen_by.split(","))) if spent and spent.seen_by else [],
+        seen_by=None if spent is None else sorted(set((spent.seen_by or "").split(",")) - {""}),
     )
 
 

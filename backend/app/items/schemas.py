@@ -87,7 +87,8 @@ class EnrichmentErrorOut(WireModel):
 class EnrichmentOut(WireModel):
     """What enriching the item took so far; a null count or cost is unknown, never 0.
 
-    `seenBy`: the providers that its text was sent to, those included of whom nobody knows whether it reached them.
+    `seenBy`: the providers that its text was sent to, those included of whom nobody knows whether it reached them; null
+    when the books of it have been swept.
     """
 
     attempts: int
@@ -99,7 +100,7 @@ class EnrichmentOut(WireModel):
     output_tokens: int | None
     coverage: float | None
     cached: bool
-    seen_by: list[str]
+    seen_by: list[str] | None
 
 
 class WaitingOut(WireModel):
