@@ -167,6 +167,8 @@ class Settings(BaseSettings):
     worker_max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
     worker_backoff_seconds: Annotated[float, Field(ge=0, le=3600)] = 1
     worker_backoff_max_seconds: Annotated[float, Field(ge=0, le=86_400)] = 60
+    query_timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 120
+    query_concurrency: Annotated[int, Field(ge=1, le=1000)] = 100
     llm: Annotated[LLMSettings, Field(default_factory=LLMSettings)]
 
     @field_validator("database_url")

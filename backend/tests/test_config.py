@@ -66,6 +66,8 @@ def test_the_example_copied_changes_nothing(tmp_path: Path, monkeypatch: pytest.
 NUMBERS = {
     "LITEVAULT_PORT": ["0", "65536", "80.5"],
     "LITEVAULT_MAX_BODY_BYTES": ["1023", "1e3"],
+    "LITEVAULT_QUERY_TIMEOUT_SECONDS": ["0", "3601"],
+    "LITEVAULT_QUERY_CONCURRENCY": ["0", "1001"],
     "LITEVAULT_WORKER_LEASE_SECONDS": ["0.5", "3601"],
     "LITEVAULT_WORKER_DRAIN_SECONDS": ["-1", "601"],
     "LITEVAULT_WORKER_POLL_SECONDS": ["0", "3601"],

@@ -5,6 +5,7 @@ can fail with, so that each of them can be seen on a running server.
 """
 
 from decimal import Decimal
+from functools import lru_cache
 from hashlib import sha256
 
 from app import clock
@@ -38,7 +39,8 @@ class StubProvider:
         """Nothing to close."""
 
     def first_call(self) -> FirstCall | None:
-        return FirstCall(_NAME, _NAME, self._purpose())
+        prompt = self._prompts.get(PROMPT_ID)
+        return FirstCall(_NAME, _NAME, _purpose(prompt.id, prompt.version))
 
     def allowance(self) -> int:
         return UNLIMITED
@@ -56,8 +58,8 @@ class StubProvider:
     ) -> EnrichmentResult:
         if privacy is Privacy.NONE:  # it runs in this process, so a text that stays at home may be shown to it
             raise LLMPrivateText
-        label = self._prompts.get(PROMPT_ID).label  # of the prompt that a model would have been given
-        attempt = await attempts.open(provider=_NAME, model=_NAME, purpose=self._purpose())
+        prompt = self._prompts.get(PROMPT_ID)  # that a model would have been given
+        attempt = await attempts.open(provider=_NAME, model=_NAME, purpose=_purpose(prompt.id, prompt.version))
         attempt.begin()
         # CANCELLED unless the end is reached: a cancellation during the delay leaves by the same door.
         outcome, usage, error_code = AttemptOutcome.CANCELLED, None, None
@@ -75,11 +77,7 @@ class StubProvider:
         finally:
             attempt.settle(outcome, usage=usage, error_code=error_code)
             attempts.close(attempt)
-        return EnrichmentResult(content=content, provider=_NAME, model=_NAME, prompt_version=label)
-
-    def _purpose(self) -> Purpose:
-        prompt = self._prompts.get(PROMPT_ID)
-        return Purpose("enrichment", "the stub", prompt_id=prompt.id, prompt_version=prompt.version, most_usd=_FREE)
+        return EnrichmentResult(content=content, provider=_NAME, model=_NAME, prompt_version=prompt.label)
 
     def _fault_for(self, text: str) -> LLMError | None:
         """The fault that this text meets. Never one that waits: it would hide the code one wants to see."""
@@ -87,6 +85,11 @@ class StubProvider:
             return None
         kind = self._failure
         return kind(remedy=Remedy.FAIL if kind.remedy is Remedy.WAIT else None)
+
+
+@lru_cache(maxsize=8)
+def _purpose(prompt_id: str, version: int) -> Purpose:
+    return Purpose("enrichment", "the stub", prompt_id=prompt_id, prompt_version=version, most_usd=_FREE)
 
 
 def _usage(text: str, content: EnrichmentSchema) -> Usage:

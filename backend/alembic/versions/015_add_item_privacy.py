@@ -1,13 +1,13 @@
 """Whom an item's text may be shown to, and a person's default for it.
 
-Revision ID: 014
-Revises: 013
+Revision ID: 015
+Revises: 014
 """
 
 from alembic import op
 
-revision = "014"
-down_revision = "013"
+revision = "015"
+down_revision = "014"
 branch_labels = None
 depends_on = None
 
