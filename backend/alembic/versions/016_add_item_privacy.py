@@ -1,13 +1,13 @@
 """Whom an item's text may be shown to, and a person's default for it.
 
-Revision ID: 015
-Revises: 014
+Revision ID: 016
+Revises: 015
 """
 
 from alembic import op
 
-revision = "015"
-down_revision = "014"
+revision = "016"
+down_revision = "015"
 branch_labels = None
 depends_on = None
 
