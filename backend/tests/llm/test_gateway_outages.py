@@ -10,7 +10,7 @@ from app.llm.breaker import CircuitState
 from app.llm.call import Completion
 from tests.llm.gateway_calls import SPARE, Door, chat, door
 from tests.llm.recorder import MODEL
-from tests.protocol_server.server import ProtocolServer, running_server
+from tests.protocol_server.server import ProtocolServer
 
 CALLERS = 8
 
@@ -51,31 +51,29 @@ class Load:
 
 
 async def test_a_provider_that_dies_under_load_fails_no_call_and_comes_back_by_itself(upstream: ProtocolServer) -> None:
-    with running_server() as spare:
-        async with door(upstream, SPARE, spare=spare.base_url) as gateway:
-            load = Load(gateway)
-            await load.until_answered_by(MODEL)
-            await asyncio.to_thread(upstream.go_down, "refused")
-            await load.until_answered_by(SPARE, 100)
-            assert gateway.gateway.breaker.state(MODEL) is not CircuitState.CLOSED
-            await asyncio.to_thread(upstream.go_up)
-            await load.until(lambda: gateway.gateway.breaker.state(MODEL) is CircuitState.CLOSED)
-            await load.until_answered_by(MODEL)
-            await load.end()
-            assert load.faults == []
-            assert len(gateway.recorder.closed) == len(gateway.recorder.attempts)
+    async with ProtocolServer() as spare, door(upstream, SPARE, spare=spare.base_url) as gateway:
+        load = Load(gateway)
+        await load.until_answered_by(MODEL)
+        await asyncio.to_thread(upstream.go_down, "refused")
+        await load.until_answered_by(SPARE, 100)
+        assert gateway.gateway.breaker.state(MODEL) is not CircuitState.CLOSED
+        await asyncio.to_thread(upstream.go_up)
+        await load.until(lambda: gateway.gateway.breaker.state(MODEL) is CircuitState.CLOSED)
+        await load.until_answered_by(MODEL)
+        await load.end()
+        assert load.faults == []
+        assert len(gateway.recorder.closed) == len(gateway.recorder.attempts)
 
 
 async def test_a_provider_that_flaps_fails_no_call(upstream: ProtocolServer) -> None:
-    with running_server() as spare:
-        async with door(upstream, SPARE, spare=spare.base_url) as gateway:
-            load = Load(gateway)
-            for fault, _ in zip(cycle(["503", "refused"]), range(6), strict=False):
-                await load.until_answered_by(MODEL, 1)
-                await asyncio.to_thread(upstream.go_down, fault)
-                await load.until_answered_by(SPARE, 1)
-                await asyncio.to_thread(upstream.go_up)
-            await load.end()
-            assert load.faults == []
-            calls = len(upstream.calls) + len(spare.calls)
-            assert calls <= len(gateway.recorder.closed) == len(gateway.recorder.attempts)
+    async with ProtocolServer() as spare, door(upstream, SPARE, spare=spare.base_url) as gateway:
+        load = Load(gateway)
+        for fault, _ in zip(cycle(["503", "refused"]), range(6), strict=False):
+            await load.until_answered_by(MODEL, 1)
+            await asyncio.to_thread(upstream.go_down, fault)
+            await load.until_answered_by(SPARE, 1)
+            await asyncio.to_thread(upstream.go_up)
+        await load.end()
+        assert load.faults == []
+        calls = len(upstream.calls) + len(spare.calls)
+        assert calls <= len(gateway.recorder.closed) == len(gateway.recorder.attempts)
