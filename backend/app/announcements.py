@@ -17,7 +17,7 @@ _IDS_PER_NOTICE = 100  # a PostgreSQL notification holds 8,000 bytes; past that,
 @dataclass(slots=True)
 class News:
     """What a transaction changed: rows became ready to be claimed, these users' items changed, these jobs were stopped,
-    these parts of what is configured in the database changed.
+    these rows that requests wait for have ended, these parts of what is configured in the database changed.
 
     `anything` stands for a change of unknown extent, made by another process.
     """
@@ -25,24 +25,26 @@ class News:
     ready: bool = False
     users: set[str] = field(default_factory=set)
     stopped: set[str] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
     configured: set[str] = field(default_factory=set)
     anything: bool = False
 
     def __bool__(self) -> bool:
-        return self.ready or self.anything or bool(self.users or self.stopped or self.configured)
+        return self.ready or self.anything or bool(self.users or self.stopped or self.ended or self.configured)
 
     def concerns(self, user_id: str) -> bool:
         return self.anything or user_id in self.users
 
     def encode(self, origin: str) -> str:
         """The payload of a notification to other processes, at most 8,000 bytes."""
-        if len(self.users) + len(self.stopped) > _IDS_PER_NOTICE:
+        if len(self.users) + len(self.stopped) + len(self.ended) > _IDS_PER_NOTICE:
             return orjson.dumps({"origin": origin, "ready": self.ready, "anything": True}).decode()
         facts = {
             "origin": origin,
             "ready": self.ready,
             "users": sorted(self.users),
             "stopped": sorted(self.stopped),
+            "ended": sorted(self.ended),
             "configured": sorted(self.configured),
         }
         return orjson.dumps(facts).decode()
@@ -55,6 +57,7 @@ class News:
             ready=facts["ready"],
             users=set(facts.get("users", ())),
             stopped=set(facts.get("stopped", ())),
+            ended=set(facts.get("ended", ())),
             configured=set(facts.get("configured", ())),
             anything=facts.get("anything", False),
         )

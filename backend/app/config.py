@@ -57,6 +57,7 @@ _POSTGRES_OPTIONS = frozenset({"host", "port", "ssl", "passfile", "target_sessio
 
 Form = TypeVar("Form", bound=BaseSettings)
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
+Days = Annotated[int, Field(ge=0, le=36_500)]
 SecretsByComma = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split_commas)]
 
 
@@ -150,10 +151,15 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
     database_url: Annotated[str | None, Field(repr=False)] = None
     secret_keys: SecretsByComma = []
+    alert_urls: SecretsByComma = []
     data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = _DEFAULT_DATA_DIR
     prompts_dir: Annotated[Path | None, AfterValidator(_expanded)] = None
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_in_lower_case)] = "info"
     log_format: Literal["console", "json"] = "console"
+    keep_idempotency_keys_days: Days = 2
+    keep_discarded_items_days: Days = 0
+    keep_history_days: Days = 0
+    keep_ledger_days: Days = 0
     worker_enabled: bool = True
     worker_lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 30
     worker_drain_seconds: Annotated[float, Field(ge=0, le=600)] = 20
@@ -161,6 +167,8 @@ class Settings(BaseSettings):
     worker_max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
     worker_backoff_seconds: Annotated[float, Field(ge=0, le=3600)] = 1
     worker_backoff_max_seconds: Annotated[float, Field(ge=0, le=86_400)] = 60
+    query_timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 120
+    query_concurrency: Annotated[int, Field(ge=1, le=1000)] = 100
     llm: Annotated[LLMSettings, Field(default_factory=LLMSettings)]
 
     @field_validator("database_url")

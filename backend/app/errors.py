@@ -13,7 +13,11 @@
     │   ├── NameTaken                 409
     │   ├── VersionConflict           409
     │   ├── PayloadTooLarge           413
+    │   ├── QueryUnfinished           409
+    │   ├── QueryCancelled            409
     │   ├── PromptRefused             422 VALIDATION_ERROR: a template, or the values for one
+    │   ├── QueryRefused              422 VALIDATION_ERROR: what is asked of a model cannot be asked
+    │   ├── CallFailed                502, or as the LLMError that it shows
     │   ├── DailyQuotaExceeded        429 DAILY_QUOTA_EXCEEDED
     │   ├── ConcurrencyLimitExceeded  429 CONCURRENCY_LIMIT_EXCEEDED
     │   ├── BudgetExceeded            429 BUDGET_EXCEEDED, for a direct call that met LLMBudgetExceeded
@@ -51,14 +55,14 @@ from typing import ClassVar
 class LiteVaultError(Exception):
     """The root; `code` is what programs read, the message is what people read."""
 
-    code: ClassVar[str] = "INTERNAL_ERROR"
-    retryable: ClassVar[bool] = False
+    code: str = "INTERNAL_ERROR"
+    retryable: bool = False
 
 
 class ApiError(LiteVaultError):
     """Shown to the caller in the error envelope; `details` never echoes a rejected value."""
 
-    status: ClassVar[int] = 500
+    status: int = 500
     sentence: ClassVar[str] = "Something went wrong on the server."
 
     def __init__(self, message: str | None = None, details: Mapping[str, object] | None = None) -> None:
@@ -120,6 +124,14 @@ class VersionConflict(ApiError):
     sentence = "Somebody else changed it meanwhile; read it again, then repeat the change."
 
 
+class QueryUnfinished(ApiError):
+    code, status, retryable, sentence = "QUERY_UNFINISHED", 409, True, "The query has no result yet; ask again later."
+
+
+class QueryCancelled(ApiError):
+    code, status, sentence = "QUERY_CANCELLED", 409, "The query was cancelled; it will have no result."
+
+
 class PayloadTooLarge(ApiError):
     code, status = "PAYLOAD_TOO_LARGE", 413
     sentence = "The body is larger than this server takes."
@@ -130,6 +142,29 @@ class PromptRefused(ApiError):
 
     code, status = "VALIDATION_ERROR", 422
     sentence = "The prompt cannot be used as it is."
+
+
+class QueryRefused(ApiError):
+    """What is asked of a model cannot be asked; `details.errors` names the field and the rule."""
+
+    code, status = "VALIDATION_ERROR", 422
+
+    def __init__(self, field: str, rule: str, complaint: str) -> None:
+        errors = [{"field": field, "rule": rule, "message": complaint}]
+        super().__init__(f"The query cannot be carried out. {field}: {complaint}", {"errors": errors})
+
+
+class CallFailed(ApiError):
+    """A call of a model that somebody waited for has failed: code, status and sentence are of the fault."""
+
+    code, status = "LLM_API_ERROR", 502
+
+    def __init__(
+        self, sentence: str, details: Mapping[str, object], *, code: str, status: int, wait_seconds: float | None
+    ) -> None:
+        super().__init__(sentence, details)
+        self.code, self.status, self.retryable = code, status, status in {429, 503}
+        self.retry_after_seconds = wait_seconds
 
 
 class DailyQuotaExceeded(ApiError):
@@ -350,7 +385,7 @@ class LLMDisabled(LLMApiError):
 
 class LLMInterrupted(LLMApiError):
     code = "LLM_INTERRUPTED"
-    sentence = "The server stopped several times while this item was being enriched."
+    sentence = "The server stopped several times while working on this."
     next_step = "Retry the item; if it stops the server again, tell the operator."
 
 

@@ -16,6 +16,8 @@ from app.accounts import profile_routes
 from app.accounts.identity import Identity
 from app.accounts.roles import Role
 from app.analytics import routes as analytics_routes
+from app.analytics import usage_routes
+from app.chat import routes as chat_routes
 from app.config import Settings, load_settings
 from app.database import Database
 from app.enrichment.lane import EnrichmentLane
@@ -31,11 +33,16 @@ from app.prompts import routes as prompt_routes
 from app.prompts.registry import PromptRegistry, as_in_files, following
 from app.providers import routes as provider_routes
 from app.providers.access import ProviderAccess, build_access
+from app.queries import routes as query_routes
+from app.queries.desk import Desk, build_desk
 from app.shutdown import on_stop_signal
 from app.spending import routes as spending_routes
+from app.spending.alerts import AlertTeller
 from app.spending.known_budgets import KnownBudgets
 from app.spending.service import WaitingRows
-from app.web import COMMON_ERRORS, Guard, RequestContext, install_error_handlers
+from app.sweeps.retention import sweeps_of
+from app.sweeps.sweeper import swept
+from app.web import COMMON_ERRORS, OPENAI_ERRORS, Guard, RequestContext, install_error_handlers
 from app.worker.crew import Crew
 from app.worker.retry import RetryPolicy
 from app.worker.worker import WorkerSettings
@@ -57,10 +64,13 @@ def create_app(settings: Settings) -> FastAPI:
         prompt_routes.router,
         analytics_routes.router,
         provider_routes.router,
+        query_routes.router,
         spending_routes.router,
+        usage_routes.router,
     )
     for router in routers:
         app.include_router(router, prefix="/api/v1", responses=COMMON_ERRORS)
+    app.include_router(chat_routes.router, responses=OPENAI_ERRORS)
     for prefix in ("", "/api/v1"):
         app.include_router(health.router, prefix=prefix)
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
@@ -114,6 +124,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
         app.state.providers = process.calling.providers
         app.state.gateway = process.calling.gateway
         app.state.prompts = process.prompts
+        app.state.queries = process.queries
         app.state.known_budgets = process.calling.budgets
         app.state.waiting_rows = [WaitingRows(EnrichmentLane.work_table.table.name, EnrichmentLane.work_table.working)]
         app.state.identity = Identity(process.database, dev_auth=settings.dev_auth_allowed)
@@ -137,7 +148,18 @@ class Process:
     database: Database
     calling: Calling
     prompts: PromptRegistry
+    queries: Desk
     crew: Crew | None
+
+    def stop(self, *, at_once: bool) -> None:
+        self.queries.live.stop(at_once=at_once)
+        if self.crew is not None:
+            self.crew.stop(at_once=at_once)
+
+    async def wait_stopped(self) -> None:
+        if self.crew is not None:
+            await self.crew.wait_stopped()
+        await self.queries.live.close()
 
 
 @asynccontextmanager
@@ -148,25 +170,26 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
     await database.start()
     newswire = Newswire(database)
     newswire.start()
-    crew: Crew | None = None
+    process: Process | None = None
 
     def stop(signals: int = 1) -> None:
         database.noticeboard.close()
-        if crew is not None:
-            crew.stop(at_once=signals > 1)
+        if process is not None:
+            process.stop(at_once=signals > 1)
 
     with on_stop_signal(stop):
         try:
             async with _calling(settings, database) as calling, following(database, prompts):
-                crew = _crew(settings, database, prompts, calling.gateway) if with_worker else None
+                queries = build_desk(settings, database, calling.gateway, prompts)
+                crew = _crew(settings, prompts, queries) if with_worker else None
+                process = Process(database, calling, prompts, queries, crew)
                 try:
                     if crew is not None:
                         crew.start()
-                    yield Process(database, calling, prompts, crew)
+                    yield process
                 finally:
                     stop()
-                    if crew is not None:
-                        await crew.wait_stopped()
+                    await process.wait_stopped()
         finally:
             await newswire.close()
             await database.close()
@@ -175,23 +198,23 @@ async def running(settings: Settings, *, with_worker: bool) -> AsyncIterator[Pro
 @asynccontextmanager
 async def _calling(settings: Settings, database: Database) -> AsyncIterator[Calling]:
     access = build_access(settings, database)
-    budgets = KnownBudgets(database)
+    budgets, alerts = KnownBudgets(database), AlertTeller(database, settings.alert_urls)
     gateway = build_gateway(
         settings.llm, access, database, lambda spender: budgets.covers(spender.user_id, spender.api_key_id)
     )
     providers = replace(access, traffic=gateway)
     try:
         await providers.start()
-        async with budgets.followed(), gateway.keeping_books():
+        async with budgets.followed(), gateway.keeping_books(), alerts.telling(), swept(database, sweeps_of(settings)):
             yield Calling(providers, budgets, gateway)
     finally:
         await gateway.close()
         await providers.close()
 
 
-def _crew(settings: Settings, database: Database, prompts: PromptRegistry, gateway: Gateway) -> Crew:
-    enrichment = EnrichmentLane(build_provider(settings.llm, prompts, gateway), settings.llm)
-    return Crew(database, [enrichment], _worker_settings(settings))
+def _crew(settings: Settings, prompts: PromptRegistry, queries: Desk) -> Crew:
+    enrichment = EnrichmentLane(build_provider(settings.llm, prompts, queries.gateway), settings.llm)
+    return Crew(queries.database, [enrichment, queries.lane], _worker_settings(settings))
 
 
 def _worker_settings(settings: Settings) -> WorkerSettings:

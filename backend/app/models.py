@@ -7,7 +7,8 @@ from app.llm.attempt_model import LLMAttempt
 from app.llm.cache_model import CachedAnswer
 from app.prompts.prompt_model import PromptRow, PromptVersionRow
 from app.providers.provider_model import LLMProvider
-from app.spending.budget_model import LLMBudget, LLMSpend, SpendingAlert
+from app.queries.query_model import Query
+from app.spending.budget_model import LLMBudget, LLMSpend, LLMUsageDay, SpendingAlert
 
 metadata = Base.metadata
 
@@ -21,8 +22,10 @@ __all__ = [
     "LLMBudget",
     "LLMProvider",
     "LLMSpend",
+    "LLMUsageDay",
     "PromptRow",
     "PromptVersionRow",
+    "Query",
     "SpendingAlert",
     "Tag",
     "User",

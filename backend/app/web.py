@@ -6,6 +6,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from math import ceil
 from typing import Annotated, Any
 
 import orjson
@@ -19,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.clock import local_seconds
 from app.database import Database, new_id
-from app.errors import ApiError, BudgetExceeded, LLMBudgetExceeded, PayloadTooLarge
+from app.errors import ApiError, BudgetExceeded, CallFailed, LLMBudgetExceeded, PayloadTooLarge
 
 log = structlog.get_logger()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -37,6 +38,16 @@ _HTTP_SENTENCES = {
     405: "This path does not take this method; the Allow header names those it takes.",
     413: PayloadTooLarge.sentence,
     415: "The body must be application/json.",
+}
+OPENAI_PREFIX = "/v1/"
+_OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_OPENAI_CODES = {
+    "UNAUTHORIZED": "invalid_api_key",
+    "LLM_CONTEXT_TOO_LONG": "context_length_exceeded",
+    "LLM_CONTENT_REFUSED": "content_policy_violation",
+    "LLM_RATE_LIMITED": "rate_limit_exceeded",
+    "LLM_BUDGET_EXCEEDED": "insufficient_quota",
+    "BUDGET_EXCEEDED": "insufficient_quota",
 }
 
 
@@ -79,6 +90,19 @@ class ErrorEnvelope(WireModel):
     """The body of every answer that is not a success."""
 
     error: ErrorBody
+
+
+class OpenAIErrorBody(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAIError(BaseModel):
+    """The body of every answer on OpenAI's paths that is not a success."""
+
+    error: OpenAIErrorBody
 
 
 class RequestContext:
@@ -150,17 +174,16 @@ class Guard:
             log.exception("request.failed")
             if begun:
                 raise  # the connection must break, or the client takes a part for the whole
-            answer = error_response(scope["state"]["request_id"], 500, "INTERNAL_ERROR", ApiError.sentence)
+            answer = error_response(scope, 500, "INTERNAL_ERROR", ApiError.sentence)
             await answer(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        request_id = scope["state"]["request_id"]
         length = _header(scope, b"content-length")
         if length.isdigit() and (len(length) > _LENGTH_DIGITS or int(length) > self._max_body_bytes):
-            return error_response(request_id, 413, PayloadTooLarge.code, PayloadTooLarge.sentence)
+            return error_response(scope, 413, PayloadTooLarge.code, PayloadTooLarge.sentence)
         has_body = length not in (b"", b"0") or _header(scope, b"transfer-encoding") != b""
         if scope["method"] in _BODY_METHODS and has_body and not _is_json(_header(scope, b"content-type")):
-            return error_response(request_id, 415, _HTTP_CODES[415], _HTTP_SENTENCES[415])
+            return error_response(scope, 415, _HTTP_CODES[415], _HTTP_SENTENCES[415])
         return None
 
 
@@ -174,7 +197,7 @@ def _is_json(content_type: bytes) -> bool:
 
 
 def error_response(
-    request_id: str,
+    scope: Scope,
     status: int,
     code: str,
     message: str,
@@ -182,8 +205,25 @@ def error_response(
     details: Mapping[str, object] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    body = {"error": {"code": code, "message": message, "requestId": request_id, "details": details}}
+    """In the envelope, or on OpenAI's paths in OpenAI's form."""
+    if scope["path"].startswith(OPENAI_PREFIX):
+        body = openai_error(status, code, message, details)
+    else:
+        body = envelope(scope["state"]["request_id"], code, message, details)
     return Response(orjson.dumps(body), status, dict(headers or {}), "application/json")
+
+
+def envelope(request_id: str, code: str, message: str, details: Mapping[str, object] | None) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message, "requestId": request_id, "details": details}}
+
+
+def openai_error(status: int, code: str, message: str, details: Mapping[str, object] | None) -> dict[str, Any]:
+    """As OpenAI writes it: `param` is the field, and a fault that OpenAI knows has OpenAI's code."""
+    errors = (details or {}).get("errors")
+    param = errors[0]["field"] if isinstance(errors, list) and errors else None
+    kind = _OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    known = "model_not_found" if (status, param) == (404, "model") else _OPENAI_CODES.get(code, code.lower())
+    return {"error": {"message": message, "type": kind, "param": param, "code": known}}
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -198,17 +238,22 @@ async def _answer_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)  # noqa: S101 - Starlette looks handlers up by type
     if error.status >= 500:
         log.warning("request.unavailable", exc_info=error)
-    headers = {"Retry-After": "1"} if error.retryable else {}
+    headers = {"Retry-After": _whole_seconds(error)} if error.retryable else {}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return error_response(
-        request.state.request_id,
+        request.scope,
         error.status,
         error.code,
         error.message,
         details=error.details,
         headers=headers,
     )
+
+
+def _whole_seconds(error: ApiError) -> str:
+    named = error.retry_after_seconds if isinstance(error, CallFailed) else None
+    return str(max(1, ceil(named or 1)))
 
 
 async def _answer_budget(request: Request, error: Exception) -> Response:
@@ -227,7 +272,7 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
     code = _HTTP_CODES.get(status, "VALIDATION_ERROR")
     sentence = _HTTP_SENTENCES.get(status, "The request cannot be served.")
     headers = {**(error.headers or {}), **(_allow_header(request) if status == 405 else {})}
-    return error_response(request.state.request_id, status, code, sentence, headers=headers)
+    return error_response(request.scope, status, code, sentence, headers=headers)
 
 
 def _allow_header(request: Request) -> dict[str, str]:
@@ -255,7 +300,7 @@ def _schema_error(request: Request, errors: list[dict[str, str]]) -> Response:
     sentence = "The request does not have the required form: " + "; ".join(
         f"{e['field']}: {e['message']}" for e in errors[:3]
     )
-    return error_response(request.state.request_id, 422, "VALIDATION_ERROR", sentence, details={"errors": errors})
+    return error_response(request.scope, 422, "VALIDATION_ERROR", sentence, details={"errors": errors})
 
 
 def _complaint(entry: Mapping[str, Any]) -> dict[str, str]:
@@ -305,14 +350,16 @@ _MEANINGS = {
     422: "The request does not have the required form.",
     429: "A quota, a limit or a budget is used up; `details` says how much and until when.",
     500: "A fault of the server.",
-    503: "The database cannot be used right now.",
+    502: "The provider failed, or gave an answer that cannot be used.",
+    503: "The database, or the model, cannot be used right now.",
+    504: "The model did not answer in time.",
 }
 _ALWAYS = (401, 413, 415, 422, 500, 503)
 
 
-def declared_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """These errors, for a route's `responses`; all in the one envelope."""
-    return {status: {"model": ErrorEnvelope, "description": _MEANINGS[status]} for status in statuses}
+def declared_errors(*statuses: int, form: type[BaseModel] = ErrorEnvelope) -> dict[int | str, dict[str, Any]]:
+    """These errors, for a route's `responses`; all in the one envelope, or in OpenAI's form."""
+    return {status: {"model": form, "description": _MEANINGS[status]} for status in statuses}
 
 
 def declared_stream_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -322,3 +369,4 @@ def declared_stream_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 COMMON_ERRORS = declared_errors(*_ALWAYS)
+OPENAI_ERRORS = declared_errors(*_ALWAYS, 400, 403, 404, 409, 429, 502, 504, form=OpenAIError)

@@ -24,7 +24,9 @@ async def ids(client: AsyncClient, enriched: Make) -> dict[str, str]:
     """Of person a: by the names of the paths' parameters."""
     tag = (await client.post("/tags", json={"name": "secret tag"})).json()
     item = await enriched("secret proposal", text="secret text", tagIds=[tag["id"]])
-    return {"item_id": item["id"], "tag_id": tag["id"]}
+    asked = {"messages": [{"role": "user", "content": "secret question"}], "waitSeconds": 0}
+    query = (await client.post("/llm/query", json=asked)).json()
+    return {"item_id": item["id"], "tag_id": tag["id"], "query_id": query["queryId"]}
 
 
 async def test_every_route_with_an_id_is_404_for_another_person(

@@ -12,19 +12,19 @@ from fastapi import FastAPI
 
 from app.config import Settings
 from app.main import create_app
-from tests.conftest import API, AsUser
+from tests.conftest import API, AsUser, served
 
 EXAMPLES = os.environ.get("LITEVAULT_TEST_FUZZ_EXAMPLES", "10")
 SEED = os.environ.get("LITEVAULT_TEST_FUZZ_SEED", "20260101")
 # 400 is for what no schema can say: a blank text, an unknown id, a cursor of another making. How the parts of a
-# prompt's template fit together is 422, like the rest of its form. `ignored_auth` is left out: in development every
-# name is a person, so none is invalid; that a name is needed is tested below.
+# prompt's template, or of a question to a model, fit together is 422, like the rest of its form. `ignored_auth` is left
+# out: in development every name is a person, so none is invalid; that a name is needed is tested below.
 CONFIG = """
 [checks]
 positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "404", "409"]
 
 [[operations]]
-include-path-regex = "^/api/v1/llm/prompts"
+include-path-regex = "^(/api/v1/llm/(prompts|query)|/v1/)"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "404", "409", "422"]
 """
 
@@ -71,7 +71,13 @@ async def test_every_operation_refuses_a_caller_without_a_name(app: FastAPI, as_
 
 
 @pytest.mark.slow
-def test_a_fuzzer_finds_no_5xx_and_no_undeclared_answer(server_url: str, tmp_path: Path) -> None:
+def test_a_fuzzer_finds_no_5xx_and_no_undeclared_answer(settings: Settings, tmp_path: Path) -> None:
+    # With a worker, or each query would be waited for in vain.
+    with served(settings.model_copy(update={"worker_enabled": True})) as server_url:
+        _fuzz(server_url, tmp_path)
+
+
+def _fuzz(server_url: str, tmp_path: Path) -> None:
     (tmp_path / "schemathesis.toml").write_text(CONFIG)
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{server_url}/openapi.json"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from importlib.metadata import version
 from typing import Annotated
 
@@ -29,6 +30,18 @@ prompts = typer.Typer(help="What models are told: the templates and their versio
 app.add_typer(prompts, name="prompts")
 _AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 _PromptId = Annotated[str, typer.Argument(help="The prompt, for example enrichment.")]
+
+
+class UsageBy(StrEnum):
+    """As `analytics.usage.GroupBy`."""
+
+    USER = "user"
+    KEY = "key"
+    PROVIDER = "provider"
+    MODEL = "model"
+    TASK = "task"
+    PROMPT = "prompt"
+    DAY = "day"
 
 
 def main() -> None:
@@ -102,6 +115,33 @@ def check(
     from app.cli import report  # noqa: PLC0415 - see above
 
     raise typer.Exit(report.check_and_tell(live=live, as_json=as_json))
+
+
+@app.command()
+def usage(
+    by: Annotated[UsageBy, typer.Option(help="Sum up for each of these.")] = UsageBy.DAY,
+    since: Annotated[str | None, typer.Option("--from", help="The first day, UTC.  [30 days before the last]")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="The last day, UTC.  [today]")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="For spreadsheets.")] = False,
+) -> None:
+    """Say what was used and what it cost; what is unknown is counted beside the known sum. Changes nothing."""
+    from app.cli import usage as command  # noqa: PLC0415 - see above
+
+    with refusals_in_one_line():
+        command.report_and_tell(by, since, until, form="json" if as_json else "csv" if as_csv else "table")
+
+
+@app.command()
+def sweep(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove what LITEVAULT_KEEP_* no longer keep; a server does so by itself every hour."""
+    from app.cli import sweep as command  # noqa: PLC0415 - see above
+
+    with refusals_in_one_line():
+        command.sweep_and_tell(dry_run=dry_run)
 
 
 @credentials.command()

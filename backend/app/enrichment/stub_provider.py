@@ -5,6 +5,7 @@ can fail with, so that each of them can be seen on a running server.
 """
 
 from decimal import Decimal
+from functools import lru_cache
 from hashlib import sha256
 
 from app import clock
@@ -37,7 +38,8 @@ class StubProvider:
         """Nothing to close."""
 
     def first_call(self) -> FirstCall | None:
-        return FirstCall(_NAME, _NAME, self._purpose())
+        prompt = self._prompts.get(PROMPT_ID)
+        return FirstCall(_NAME, _NAME, _purpose(prompt.id, prompt.version))
 
     def allowance(self) -> int:
         return UNLIMITED
@@ -52,8 +54,8 @@ class StubProvider:
         attempts: AttemptRecorder = UNRECORDED,
         user_id: str | None = None,  # noqa: ARG002 - it keeps no answers
     ) -> EnrichmentResult:
-        label = self._prompts.get(PROMPT_ID).label  # of the prompt that a model would have been given
-        attempt = await attempts.open(provider=_NAME, model=_NAME, purpose=self._purpose())
+        prompt = self._prompts.get(PROMPT_ID)  # that a model would have been given
+        attempt = await attempts.open(provider=_NAME, model=_NAME, purpose=_purpose(prompt.id, prompt.version))
         attempt.begin()
         # CANCELLED unless the end is reached: a cancellation during the delay leaves by the same door.
         outcome, usage, error_code = AttemptOutcome.CANCELLED, None, None
@@ -71,11 +73,7 @@ class StubProvider:
         finally:
             attempt.settle(outcome, usage=usage, error_code=error_code)
             attempts.close(attempt)
-        return EnrichmentResult(content=content, provider=_NAME, model=_NAME, prompt_version=label)
-
-    def _purpose(self) -> Purpose:
-        prompt = self._prompts.get(PROMPT_ID)
-        return Purpose("enrichment", "the stub", prompt_id=prompt.id, prompt_version=prompt.version, most_usd=_FREE)
+        return EnrichmentResult(content=content, provider=_NAME, model=_NAME, prompt_version=prompt.label)
 
     def _fault_for(self, text: str) -> LLMError | None:
         """The fault that this text meets. Never one that waits: it would hide the code one wants to see."""
@@ -83,6 +81,11 @@ class StubProvider:
             return None
         kind = self._failure
         return kind(remedy=Remedy.FAIL if kind.remedy is Remedy.WAIT else None)
+
+
+@lru_cache(maxsize=8)
+def _purpose(prompt_id: str, version: int) -> Purpose:
+    return Purpose("enrichment", "the stub", prompt_id=prompt_id, prompt_version=version, most_usd=_FREE)
 
 
 def _usage(text: str, content: EnrichmentSchema) -> Usage:

@@ -75,6 +75,8 @@ class JobRecorder:
 
 def _is_what_was_booked(booked: Attempt, provider: str, model: str, purpose: Purpose) -> bool:
     """What it may cost is not known before, and is added with the settlement."""
+    if booked.purpose is purpose:
+        return (booked.provider, booked.model) == (provider, model)
     expected = replace(booked.purpose, most_usd=purpose.most_usd)
     return (booked.provider, booked.model, expected) == (provider, model, purpose)
 

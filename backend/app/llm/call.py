@@ -157,10 +157,11 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of an answer, as it came."""
+    """A piece of an answer, as it came; `model` is the one that wrote it."""
 
     content: str = field(default="", repr=False)
     tool_calls: tuple[ToolCallDelta, ...] = ()
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

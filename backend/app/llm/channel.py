@@ -5,6 +5,7 @@ Invariant: what the reader holds since the last Restarted is a beginning of the 
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from app.llm.call import Completion, Delta, Finished, Restarted, StreamEvent, ToolCallDelta
@@ -30,7 +31,7 @@ class Channel:
         def emit(delta: Delta) -> None:
             if self._current is attempt:  # else it was still on its way when its try had ended
                 attempt.has_begun = True
-                self._events.put_nowait(delta)
+                self._events.put_nowait(replace(delta, model=attempt.candidate.name))
 
         return emit
 

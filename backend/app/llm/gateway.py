@@ -81,6 +81,12 @@ class Gateway:
         await self._books.close()
         await self.cache.close()
 
+    async def check(self, call: Call) -> None:
+        """Whether a model could be asked for this, without asking one. Raises an LLMError that says why not."""
+        plan = await self._planner.plan(prepared(call))
+        if not plan.candidates:
+            raise plan.fault()
+
     async def extract(
         self, call: Call, form: type[Answer], recorder: AttemptRecorder | None = None
     ) -> Extracted[Answer]:
@@ -134,6 +140,15 @@ class Gateway:
 
         async for event in channel.events_of(run()):
             yield event
+
+    @property
+    def tasks(self) -> list[str]:
+        """By name."""
+        return sorted(self._rules.tasks)
+
+    def known_models(self) -> list[str]:
+        """`provider/model` of all plans and providers, as far as somebody named them; each once."""
+        return self._planner.known_models()
 
     def first_call(self, task: str, prompt: PromptVersion) -> FirstCall | None:
         """What a plain call with this prompt will ask first; None when it depends on the call."""

@@ -21,7 +21,7 @@ from app.clock import utc_now
 from app.database import from_pico, sqlite_time, to_pico
 from app.json_rows import ColumnType, encode_rows, rows_as_table
 from app.llm.attempt_model import LLMAttempt
-from app.llm.attempts import Attempt, AttemptOutcome, Purpose
+from app.llm.attempts import Attempt, AttemptOutcome, FirstCall, Purpose
 from app.spending import counters
 from app.spending.budget import Spender
 from app.spending.counters import IS_COUNTING, Refusal, Reservation
@@ -53,7 +53,7 @@ def book(session: Session, openings: Sequence[tuple[Account, Attempt]]) -> Booke
     In the caller's transaction: no call may leave before it is committed.
     """
     now = utc_now()
-    rows = _insert(session, openings, now, ahead=False)
+    rows = _insert(session, openings, now)
     opened = {row.id for row in rows}
     if not any(row.is_counting for row in rows):
         return Booked(opened)
@@ -68,19 +68,40 @@ def book(session: Session, openings: Sequence[tuple[Account, Attempt]]) -> Booke
     return Booked(opened - refused.keys(), refused)
 
 
-def book_ahead(session: Session, openings: Sequence[tuple[Account, Attempt]]) -> AbstractSet[str]:
-    """As `book`, before anybody knows what will be asked; returns the ids of those on the books.
+def book_ahead(session: Session, call: FirstCall, accounts: Sequence[Account]) -> Mapping[str, Attempt]:
+    """An attempt for each of these rows of one lane, by the row's id, before anybody knows what will be asked.
 
-    None of them while there is a budget: what a call may cost is known later, and reserved with its own opening.
+    In the transaction that claimed the rows, so that their fences stand. None of them while there is a budget: what a
+    call may cost is known later, and reserved with its own opening.
     """
-    return {row.id for row in _insert(session, openings, utc_now(), ahead=True)}
+    attempts = {
+        account.id: Attempt(provider=call.provider, model=call.model, purpose=call.purpose) for account in accounts
+    }
+    rows = [(attempts[account.id].id, account.id, account.user_id, account.claim_seq) for account in accounts]
+    same = {
+        "lane": accounts[0].lane,
+        "provider": call.provider,
+        "model": call.model,
+        **purpose_columns(call.purpose),
+        "started_at": _time(session, utc_now()),
+    }
+    if _is_sqlite(session):
+        # A statement for each row costs a third of one that takes the rows from JSON.
+        if counters.is_counting(session):
+            return {}
+        shared = tuple(same.values())
+        session.connection().exec_driver_sql(_BOOK_EACH, [(*row, *shared) for row in rows])
+        return attempts
+    named = [dict(zip(_AHEAD, row, strict=True)) for row in rows]
+    are_booked = session.execute(_book_ahead(), {"rows": encode_rows(named), **same}).first() is not None
+    return attempts if are_booked else {}
 
 
-def _insert(session: Session, openings: Sequence[tuple[Account, Attempt]], now: datetime, *, ahead: bool) -> list[Any]:
+def _insert(session: Session, openings: Sequence[tuple[Account, Attempt]], now: datetime) -> list[Any]:
     found: list[Any] = []
     for table, working in {(account.table, account.working) for account, _ in openings}:
         rows = [_row(account, attempt) for account, attempt in openings if account.table == table]
-        statement = _book(table, working, on_sqlite=_is_sqlite(session), ahead=ahead)
+        statement = _book(table, working, on_sqlite=_is_sqlite(session))
         found += session.execute(statement, {"rows": encode_rows(rows), "now": _time(session, now)}).all()
     return found
 
@@ -129,17 +150,36 @@ _BOOKED: dict[str, ColumnType] = {
 }
 
 
+# The question whether there are budgets is part of the statements: asked before, on PostgreSQL, the answer could be out
+# of date; whoever makes the first budget locks the table of the books, and so waits for these.
 @cache
-def _book(table: str, working: str, *, on_sqlite: bool, ahead: bool) -> TextClause:
-    """The question whether there are budgets is part of the statement: asked before, on PostgreSQL, the answer could
-    be out of date; whoever makes the first budget locks the table of the books, and so waits for this one."""
-    uncounted = f" AND NOT {IS_COUNTING}" if ahead else ""
+def _book(table: str, working: str, *, on_sqlite: bool) -> TextClause:
     return text(
         f"INSERT INTO llm_attempts ({', '.join(_BOOKED)}, started_at)"  # noqa: S608 - names from our own code
         f" SELECT {', '.join('v.' + name for name in _BOOKED)}, {_moment(':now', on_sqlite=on_sqlite)}"
         f" FROM {rows_as_table(_BOOKED, on_sqlite=on_sqlite)} JOIN {table} ON {table}.id = v.item_id"
-        f" WHERE {table}.claim_seq = v.claim_seq AND {table}.status || '' = '{working}'{uncounted}"
-        f" RETURNING id{'' if ahead else f', {IS_COUNTING} AS is_counting'}"
+        f" WHERE {table}.claim_seq = v.claim_seq AND {table}.status || '' = '{working}'"
+        f" RETURNING id, {IS_COUNTING} AS is_counting"
+    )
+
+
+# Of each row, and the same for all.
+_AHEAD: dict[str, ColumnType] = {"id": "text", "item_id": "text", "user_id": "text", "claim_seq": "bigint"}
+_SAME: dict[str, ColumnType] = {"lane": "text", "provider": "text", "model": "text", **_PURPOSE}
+_BOOK_EACH = (
+    f"INSERT INTO llm_attempts ({', '.join((*_AHEAD, *_SAME))}, started_at)"  # noqa: S608 - names from our own code
+    f" VALUES ({', '.join('?' * (len(_AHEAD) + len(_SAME) + 1))})"
+)
+
+
+@cache
+def _book_ahead() -> TextClause:
+    """PostgreSQL only."""
+    same = ", ".join(f"CAST(:{name} AS {kind})" for name, kind in _SAME.items())
+    return text(
+        f"INSERT INTO llm_attempts ({', '.join((*_AHEAD, *_SAME))}, started_at)"  # noqa: S608 - names from our own code
+        f" SELECT {', '.join('v.' + name for name in _AHEAD)}, {same}, {_moment(':started_at', on_sqlite=False)}"
+        f" FROM {rows_as_table(_AHEAD, on_sqlite=False)} WHERE NOT {IS_COUNTING} RETURNING id"
     )
 
 
@@ -184,7 +224,8 @@ def settle(session: Session, attempts: Sequence[Attempt]) -> None:
     if _is_sqlite(session):
         _settle_on_sqlite(session, rows)
         return
-    named = [dict(zip(_SETTLED, row, strict=True)) for row in rows]
+    # What is null may be left out, and most of it is.
+    named = [{name: value for name, value in zip(_SETTLED, row, strict=True) if value is not None} for row in rows]
     changed = session.execute(_settle(), {"rows": encode_rows(named)}).all()
     if changed:
         counters.settle(session, [_change(row, row.charge_before, row.charge) for row in changed])

@@ -60,6 +60,13 @@ class Planner:
         first = usual_first(task, Complexity(hints.complexity or Complexity.STANDARD), self._surroundings())
         return None if first is None or self.is_down(provider_of(first[0])) else first
 
+    def known_models(self) -> list[str]:
+        """In the order of the plans, then those that the providers list."""
+        around = self._surroundings()
+        planned = names_of([f"{TASK_PREFIX}{task}" for task in self.rules.tasks], around)
+        listed = [f"{name}/{spec.name}" for name, provider in around.providers.items() for spec in provider.models]
+        return list(dict.fromkeys(planned + listed))
+
     @property
     def _is_on(self) -> bool:
         return self.settings.enabled or self.settings.disabled_mode == "stub"

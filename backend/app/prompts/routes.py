@@ -1,5 +1,6 @@
 """The routes of the prompts: operators see them, admins change them."""
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
@@ -67,7 +68,7 @@ async def create_prompt(
     body: PromptCreate, user_id: CurrentUserId, database: DatabaseOf, registry: RegistryOf
 ) -> PromptOut:
     """A prompt of one's own; calls may name it as soon as this is answered."""
-    _refuse(problems_of(body, registry.loaded.messages))
+    await _check(body, registry)
 
     def work(session: Session) -> PromptOut:
         row = versions.create_prompt(session, body, registry.loaded.messages, user_id)
@@ -90,7 +91,8 @@ async def replace_prompt(
 ) -> PromptOut:
     """A new version, in use at once unless another one is pinned. Equal to an earlier version, it is that one again."""
     template = body.template(prompt_id)
-    _refuse([*problems_of(template, registry.loaded.messages), *_problems_of_callers(registry, prompt_id, body)])
+    await _check(template, registry)
+    _refuse(_problems_of_callers(registry, prompt_id, body))
 
     def work(session: Session) -> PromptOut:
         row = versions.change_prompt(session, template, registry.loaded.messages, user_id)
@@ -176,6 +178,11 @@ def _served(session: Session, row: PromptRow, registry: PromptRegistry) -> Promp
     shown = queries.prompt_out(session, row)
     _refuse(_problems_of_callers(registry, row.id, shown.template))
     return shown
+
+
+async def _check(template: Template, registry: PromptRegistry) -> None:
+    """In a thread: the texts of a large template take seconds to compile. Raises PromptRefused."""
+    _refuse(await asyncio.to_thread(problems_of, template, registry.loaded.messages))
 
 
 def _problems_of_callers(registry: PromptRegistry, prompt_id: str, body: PromptBody) -> list[Problem]:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import Boolean, CheckConstraint, Index, Integer, String, UniqueConstraint, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Index, Integer, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.clock import utc_now
@@ -51,7 +51,10 @@ class LLMSpend(Base):
 
 
 class SpendingAlert(Base):
-    """A threshold that was crossed, written in the transaction that crossed it; kept until it was told."""
+    """A threshold that was crossed, written in the transaction that crossed it; kept until it was told.
+
+    `told_channels` are the places, in the setting, of those that have it; the others are tried again.
+    """
 
     __tablename__ = "spending_alerts"
 
@@ -66,6 +69,7 @@ class SpendingAlert(Base):
     at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     tries: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
     not_before: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    told_channels: Mapped[list[int]] = mapped_column(JsonColumn, default=list, server_default=text("'[]'"))
     told_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (
@@ -76,3 +80,31 @@ class SpendingAlert(Base):
             postgresql_where=text("told_at IS NULL"),
         ),
     )
+
+
+class LLMUsageDay(Base):
+    """What was folded away of the ledger: sums of a day's attempts that have all of this in common.
+
+    There may be several for the same: each was folded in one step.
+    """
+
+    __tablename__ = "llm_usage_days"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
+    day: Mapped[str] = mapped_column(String(10))
+    user_id: Mapped[str] = mapped_column(String(36))
+    api_key_id: Mapped[str | None] = mapped_column(String(36))
+    provider: Mapped[str] = mapped_column(String(50))
+    model: Mapped[str] = mapped_column(String(200))
+    task: Mapped[str | None] = mapped_column(String(40))
+    prompt_id: Mapped[str | None] = mapped_column(String(100))
+    prompt_version: Mapped[int | None] = mapped_column(Integer)
+    calls: Mapped[int] = mapped_column(BigInteger)
+    cached: Mapped[int] = mapped_column(BigInteger)
+    cost_usd: Mapped[Decimal] = mapped_column(PicoUsd)
+    unknown_costs: Mapped[int] = mapped_column(BigInteger)
+    input_tokens: Mapped[int] = mapped_column(BigInteger)
+    output_tokens: Mapped[int] = mapped_column(BigInteger)
+    unknown_tokens: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (Index("ix_llm_usage_days_day", "day"),)

@@ -117,10 +117,7 @@ def _book(session: Session, lane: Lane, claimed: Sequence[Work]) -> Mapping[str,
     first = lane.first_call()
     if first is None or not claimed:
         return {}
-    provider, model, purpose = first
-    booked = {work.id: Attempt(provider=provider, model=model, purpose=purpose) for work in claimed}
-    on_books = ledger.book_ahead(session, [(account_of(lane, work), booked[work.id]) for work in claimed])
-    return {row_id: attempt for row_id, attempt in booked.items() if attempt.id in on_books}
+    return ledger.book_ahead(session, first, [account_of(lane, work) for work in claimed])
 
 
 def take_back(session: Session, lane: Lane, *, everything: bool = False) -> lease.Reclaimed:

@@ -63,7 +63,8 @@ def _build(work: WorkTable, engine: str) -> Statements:
         claim=sql.claim(),
         promote=text(sql.update_chosen("not_before = NULL", f"lease_owner IS NULL AND not_before <= {sql.now}")),
         reclaim_expired=sql.reclaim(f"{leased} AND lease_until < {sql.now}"),
-        reclaim_all=sql.reclaim(leased),
+        # Of a row that was born leased, never claimed, the lease decides: its request may be open in another process.
+        reclaim_all=sql.reclaim(f"{leased} AND attempt > 0"),
         beat=sql.update_held(f"lease_until = {sql.later}", {}, ("id", "claim_seq")),
         finish=sql.finish(),
         finish_each=sql.finish_each(),

@@ -128,11 +128,12 @@ def test_the_saving_is_told_in_tokens() -> None:
     assert compress("", len).saving == 0
 
 
-@pytest.mark.parametrize("run", [" ", "\n", "- ", ".", "`", "```\n", "> ", "\t \n", "|", "a\n", "\u00a0"])
+@pytest.mark.parametrize("run", [" ", "\n", "- ", ".", "`", "```\n", "> ", "\t", "\t \n", "|", "a\n", "\u00a0"])
 def test_a_long_run_of_anything_takes_no_long_time(run: str) -> None:
     begin = perf_counter()
     compress(run * 100_000, ESTIMATOR.count)
     compress(run * 100_000 + "x", ESTIMATOR.count)
+    compress("x" + run * 100_000 + "\fx", ESTIMATOR.count)
     # Half a second at the most; what is quadratic in them takes minutes.
     assert perf_counter() - begin < 20
 

@@ -1,5 +1,6 @@
 """The routes of prompts: what a change makes, what is in use after it, and what is refused."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from httpx import ASGITransport, AsyncClient
 
+from app.clock import local_seconds
 from app.main import create_app
 from app.prompts.registry import PromptRegistry
 from tests.conftest import API, Json, code_of, make_settings
@@ -292,6 +294,19 @@ async def test_half_a_surrogate_pair_is_422_naming_the_field(client: AsyncClient
     answer = await client.post(PROMPTS, content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
     assert answer.json()["error"]["details"]["errors"][0]["field"] == field
+
+
+async def test_a_large_template_holds_nobody_up(client: AsyncClient) -> None:
+    pieces = [{"text": "{% if 1 == " + str(place) + " %}a{% endif %}"} for place in range(20)]
+    large = {**TEMPLATE, "system": [{"text": piece["text"] * 250} for piece in pieces]}
+    began, longest = local_seconds(), 0.0
+    making = asyncio.create_task(client.post(PROMPTS, json=large))
+    while not making.done():
+        asked = local_seconds()
+        await client.get(f"{PROMPTS}/nope")
+        longest = max(longest, local_seconds() - asked)
+    assert (await making).status_code == 201
+    assert longest < (local_seconds() - began) / 2
 
 
 async def test_what_its_callers_could_not_use_does_not_replace_what_ships(client: AsyncClient) -> None:

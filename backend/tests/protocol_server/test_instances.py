@@ -3,7 +3,7 @@
 from enum import Enum
 from typing import Annotated, Any, Literal
 
-import jsonschema  # type: ignore[import-untyped]  # it brings no types, and comes with litellm
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,0 +1,209 @@
+"""From a query to a call of the gateway, and from what came of it to what is stored.
+
+Invariant: what can be refused is refused before anything is stored or spent, naming the field of the request.
+"""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
+
+from pydantic.alias_generators import to_camel
+
+from app.accounts.roles import Role
+from app.errors import (
+    ApiError,
+    BudgetExceeded,
+    CallFailed,
+    Forbidden,
+    LLMBadRequest,
+    LLMBudgetExceeded,
+    LLMError,
+    NotFound,
+    PromptRefused,
+    QueryRefused,
+)
+from app.llm.attempts import AttemptRecorder, Usage
+from app.llm.call import CacheScope, Call, Parameters, Receipt, Spender, StreamEvent
+from app.llm.gateway import Gateway
+from app.llm.routing import TASK_PREFIX
+from app.prompts.prompt_version import PromptVersion
+from app.prompts.registry import PromptRegistry
+from app.queries.query_model import QueryStatus
+from app.queries.schemas import AttemptOut, ParametersIn, QueryAsked, QueryRequest, ReceiptOut, UsageOut
+from app.queries.structure import check_schema, form_of
+
+LANE = TASK = "query"
+Columns = dict[str, Any]
+_STATUSES: Mapping[str, int] = {
+    "LLM_BAD_REQUEST": 422,
+    "LLM_CONTENT_REFUSED": 422,
+    "LLM_CONTEXT_TOO_LONG": 422,
+    "LLM_PRIVATE_TEXT": 422,
+    "LLM_BUDGET_EXCEEDED": 429,
+    "LLM_RATE_LIMITED": 429,
+    "LLM_DISABLED": 503,
+    "LLM_INTERRUPTED": 503,
+    "LLM_TIMEOUT": 504,
+}
+
+
+class Asker:
+    """Asks the gateway for queries; shared by the lane and by the requests that wait themselves."""
+
+    def __init__(self, gateway: Gateway, prompts: PromptRegistry, deadline_seconds: float) -> None:
+        self._gateway, self._prompts = gateway, prompts
+        self.deadline_seconds = deadline_seconds
+
+    async def prepare(self, asked: QueryAsked, role: Role) -> None:
+        """Pins the prompt's version, and refuses what no model could be asked. Raises ApiError."""
+        check_role(role, asked.model, asked.fallback_models)
+        if asked.prompt_id is not None:
+            prompt = self._prompt(asked.prompt_id, asked.prompt_version)
+            asked.prompt_version = prompt.version
+            prompt.render("", asked.variables, asked.document)
+        if isinstance(asked, QueryRequest) and asked.json_schema is not None:
+            check_schema(asked.json_schema)
+        try:
+            await self._gateway.check(self.call_of(asked, ""))
+        except LLMError as fault:
+            raise shown(fault) from fault
+
+    def call_of(self, asked: QueryAsked, user_id: str) -> Call:
+        """Raises QueryRefused for a prompt that is gone meanwhile."""
+        prompt: PromptVersion | tuple[dict[str, Any], ...]
+        if asked.prompt_id is not None:
+            prompt = self._prompt(asked.prompt_id, asked.prompt_version)
+        else:
+            prompt = tuple({"role": str(said.role), "content": said.content} for said in asked.messages or ())
+        return Call(
+            task=TASK,
+            prompt=prompt,
+            variables=asked.variables,
+            document=asked.document,
+            spender=Spender(user_id=user_id, lane=LANE),
+            deadline_seconds=self.deadline_seconds,
+            privacy=asked.privacy,
+            models=models_of(asked.model, asked.fallback_models),
+            parameters=_parameters(asked.parameters),
+            cache=CacheScope.PERSON,
+        )
+
+    async def ask(self, request: QueryRequest, user_id: str, recorder: AttemptRecorder) -> Columns:
+        """The result columns. Raises LLMError, and what the recorder raises."""
+        try:
+            call = self.call_of(request, user_id)
+            if request.json_schema is None:
+                completion = await self._gateway.complete(call, recorder)
+                return done(completion.content, completion.finish_reason, completion.receipt)
+            answer = await self._gateway.extract(call, form_of(request.json_schema), recorder)
+        except (QueryRefused, PromptRefused) as refusal:
+            raise LLMBadRequest(refusal.message) from refusal
+        return {**done(None, "stop", answer.receipt), "answer": _answer(None, "stop", answer.content.model_extra)}
+
+    def stream(self, asked: QueryAsked, user_id: str, recorder: AttemptRecorder) -> AsyncGenerator[StreamEvent]:
+        return self._gateway.stream(self.call_of(asked, user_id), recorder)
+
+    def _prompt(self, prompt_id: str, version: int | None) -> PromptVersion:
+        try:
+            return self._prompts.get(prompt_id, version)
+        except NotFound as error:
+            known = any(prompt.id == prompt_id for prompt in self._prompts.prompts())
+            raise QueryRefused("promptVersion" if known else "promptId", "unknown", error.message) from error
+
+
+def check_role(role: Role, model: str | None, fallback_models: Sequence[str]) -> None:
+    """Who may name models; a task's plan is everybody's. Raises Forbidden."""
+    named = model is not None and not model.startswith(TASK_PREFIX)
+    if (named or fallback_models) and role < Role.OPERATOR:
+        raise Forbidden("To name a model needs the role operator; task:NAME is for everybody.")
+
+
+def models_of(model: str | None, fallback_models: Sequence[str]) -> tuple[str, ...]:
+    return () if model is None else (model, *fallback_models)
+
+
+def _parameters(said: ParametersIn) -> Parameters:
+    return Parameters(
+        temperature=said.temperature,
+        max_tokens=said.max_tokens,
+        stop=said.stop,
+        top_p=said.top_p,
+        seed=said.seed,
+    )
+
+
+def shown(fault: LLMError) -> ApiError:
+    """The fault, to somebody who waits for the answer."""
+    if isinstance(fault, LLMBadRequest) and fault.field is not None:
+        field = "model" if fault.field == "models" else to_camel(fault.field)
+        return QueryRefused(field, "call", fault.explain())
+    if isinstance(fault, LLMBudgetExceeded):
+        return BudgetExceeded(fault)
+    return failure_of(type(fault), fault.explain(), fault.retry_after_seconds)
+
+
+def failure_of(kind: type[LLMError], sentence: str, wait_seconds: float | None = None, **details: str) -> CallFailed:
+    """The answer to who waits for a call that failed so."""
+    code = BudgetExceeded.code if kind is LLMBudgetExceeded else kind.code
+    status = _STATUSES.get(kind.code, CallFailed.status)
+    return CallFailed(sentence, {"family": kind.family, **details}, code=code, status=status, wait_seconds=wait_seconds)
+
+
+def done(content: str | None, finish_reason: str, receipt: Receipt) -> Columns:
+    """The result columns of an answer in free form."""
+    return {
+        "status": QueryStatus.DONE,
+        "answer": _answer(content, finish_reason, None),
+        "receipt": receipt_out(receipt).model_dump(mode="json"),
+    }
+
+
+def failed(fault: LLMError) -> Columns:
+    return {"status": QueryStatus.FAILED, "query_error": f"{fault.code}: {fault.explain()}"[:500]}
+
+
+def _answer(content: str | None, finish_reason: str, data: object) -> Columns:
+    return {"content": _storable(content), "finishReason": finish_reason, "data": _storable(data)}
+
+
+def _storable(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Without what neither engine stores, which a model may well write."""
+    if isinstance(value, str):
+        return value.replace("\x00", "").encode(errors="replace").decode()
+    if isinstance(value, list):
+        return [_storable(entry) for entry in value]
+    if isinstance(value, dict):
+        return {_storable(name): _storable(entry) for name, entry in value.items()}
+    return value
+
+
+def usage_out(usage: Usage) -> UsageOut:
+    return UsageOut(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
+
+
+def receipt_out(receipt: Receipt) -> ReceiptOut:
+    attempts = [
+        AttemptOut(
+            provider=note.provider,
+            model=note.model,
+            reason=note.reason,
+            outcome=note.outcome,
+            error_code=note.error_code,
+            usage=usage_out(note.usage),
+            cost_usd=_dollars(note.usage.cost_usd),
+        )
+        for note in receipt.attempts
+    ]
+    return ReceiptOut(
+        model=receipt.model,
+        provider=receipt.provider,
+        usage=usage_out(receipt.usage),
+        cost_usd=_dollars(receipt.cost_usd),
+        cached=receipt.cached,
+        coverage=receipt.coverage,
+        prompt=receipt.prompt,
+        attempts=attempts,
+    )
+
+
+def _dollars(cost: Any) -> float | None:  # noqa: ANN401 - Decimal
+    return None if cost is None else float(cost)

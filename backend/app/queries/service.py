@@ -1,0 +1,111 @@
+"""What a person does with queries: one function a use case, each inside the caller's transaction."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+
+import orjson
+from sqlalchemy import Table, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from app.announcements import news_of
+from app.clock import utc_now
+from app.database import new_id
+from app.errors import DuplicateRequest, NotFound
+from app.queries.query_model import Query, QueryStatus
+from app.queries.schemas import QueryRequest
+from app.worker.fairness import fair_rank
+from app.worker.lane import Work
+
+_IDEMPOTENCY_HOURS = 24
+_QUERIES = cast("Table", Query.__table__)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The query of a request; `replayed` when an earlier request with this key had made it."""
+
+    id: str
+    replayed: bool = False
+
+
+def enqueue(session: Session, user_id: str, request: QueryRequest, key: str | None = None) -> Asked:
+    """A query that the lane will take up. Raises DuplicateRequest for a reused key."""
+    stored = request.model_dump(mode="json", exclude={"wait_seconds"})
+    body_hash = hashlib.sha256(orjson.dumps(stored, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    if key is not None:
+        _forget_old_key(session, user_id, key)
+    columns = {**_new(user_id), "request": stored, "idempotency_key": key, "body_hash": key and body_hash}
+    made = _insert(session, columns)
+    if not made:
+        found = session.execute(
+            select(Query.id, Query.body_hash).where(Query.user_id == user_id, Query.idempotency_key == key)
+        ).one()
+        if found.body_hash != body_hash:
+            raise DuplicateRequest
+        return Asked(found.id, replayed=True)
+    news_of(session).ready = True
+    return Asked(columns["id"])
+
+
+def begin_leased(session: Session, user_id: str, request: dict[str, Any], *, owner: str, lease_seconds: float) -> Work:
+    """A row whose work is done by the request that made it; see Query."""
+    lease = {"lease_owner": owner, "lease_until": utc_now() + timedelta(seconds=lease_seconds), "claim_seq": 1}
+    columns = {**_new(user_id), **lease, "request": request}
+    _insert(session, columns)
+    return Work(columns["id"], user_id, 1, 0, {})
+
+
+def own_query(session: Session, user_id: str, query_id: str) -> Query:
+    """Raises NotFound, for another person's as for none."""
+    query = session.scalar(select(Query).where(Query.id == query_id, Query.user_id == user_id))
+    if query is None:
+        raise NotFound("There is no query with this id.")
+    return query
+
+
+def cancel(session: Session, user_id: str, query_id: str) -> None:
+    """One that has ended stays as it is; safe to repeat. Raises NotFound."""
+    changed = session.execute(
+        update(Query)
+        .where(Query.id == query_id, Query.user_id == user_id, Query.status == QueryStatus.RUNNING)
+        .values(
+            status=QueryStatus.CANCELLED,
+            claim_seq=Query.claim_seq + 1,
+            lease_owner=None,
+            lease_until=None,
+            not_before=None,
+            updated_at=utc_now(),
+        )
+        .returning(Query.id)
+    ).first()
+    if changed is None:
+        own_query(session, user_id, query_id)
+        return
+    news = news_of(session)
+    news.stopped.add(query_id)
+    news.ended.add(query_id)
+
+
+def _new(user_id: str) -> dict[str, Any]:
+    now = utc_now()
+    return {"id": new_id(), "user_id": user_id, "status": QueryStatus.RUNNING, "created_at": now, "updated_at": now}
+
+
+def _insert(session: Session, columns: dict[str, Any]) -> bool:
+    """False where the key is taken."""
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    rank = fair_rank(_QUERIES, QueryStatus.RUNNING, columns["user_id"])
+    statement = insert(Query).values(**columns, rank=rank).on_conflict_do_nothing().returning(Query.id)
+    return session.execute(statement).first() is not None
+
+
+def _forget_old_key(session: Session, user_id: str, key: str) -> None:
+    before = utc_now() - timedelta(hours=_IDEMPOTENCY_HOURS)
+    session.execute(
+        update(Query)
+        .where(Query.user_id == user_id, Query.idempotency_key == key, Query.created_at < before)
+        .values(idempotency_key=None)
+    )

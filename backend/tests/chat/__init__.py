@@ -1,0 +1,1 @@
+"""OpenAI's wire: by hand, and by the official client."""

@@ -1,0 +1,1 @@
+"""Queries: asked, waited for, streamed, cancelled, refused, and alive after a crash."""
