@@ -1,6 +1,6 @@
 """Calls to a gateway over the protocol server, as the tests of the gateway make them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -92,7 +92,7 @@ async def door(
     rules: dict[str, Any] | None = None,
     limits: dict[str, Any] | None = None,
     structured_mode: str = "auto",
-    **urls: str,
+    urls: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Door]:
     """`rules` are of the task chat, `limits` of the provider openai; `urls` of providers that are not the upstream."""
     settings = llm_settings(
@@ -105,7 +105,7 @@ async def door(
     providers["anthropic"] = Provider(
         "anthropic", ProviderKind.ANTHROPIC, base_url=upstream.url, api_key=SecretStr(KEY)
     )
-    for name, url in urls.items():
+    for name, url in (urls or {}).items():
         providers[name] = replace(providers[name], base_url=url)
     shipped = load_rules()
     tasks = {**shipped.tasks, "chat": TaskRules.model_validate(rules or {})}

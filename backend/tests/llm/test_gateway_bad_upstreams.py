@@ -86,7 +86,7 @@ async def bare_server(say: str) -> AsyncIterator[BareServer]:
 async def told(upstream: ProtocolServer, model: str, way: str, url: str) -> tuple[Completion | LLMError, int]:
     """What comes of one call to a provider at this address, and how many attempts are on the books."""
     name, path = WIRES[model]
-    async with door(upstream, model=model, **{name: url + path}) as gateway:
+    async with door(upstream, model=model, urls={name: url + path}) as gateway:
         started = time.monotonic()
         answer = await getattr(gateway, way)(chat(deadline_seconds=DEADLINE_SECONDS))
         assert time.monotonic() - started < DEADLINE_SECONDS + 1
@@ -164,7 +164,7 @@ async def test_another_provider_answers_where_the_first_one_redirects(
     name, path = WIRES[model]
     async with (
         bare_server("redirect") as server,
-        door(upstream, SPARE, model=model, **{name: server.url + path}) as gateway,
+        door(upstream, SPARE, model=model, urls={name: server.url + path}) as gateway,
     ):
         answer = await getattr(gateway, way)()
         assert isinstance(answer, Completion), answer

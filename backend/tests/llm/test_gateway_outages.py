@@ -51,7 +51,7 @@ class Load:
 
 
 async def test_a_provider_that_dies_under_load_fails_no_call_and_comes_back_by_itself(upstream: ProtocolServer) -> None:
-    async with ProtocolServer() as spare, door(upstream, SPARE, spare=spare.base_url) as gateway:
+    async with ProtocolServer() as spare, door(upstream, SPARE, urls={"spare": spare.base_url}) as gateway:
         load = Load(gateway)
         await load.until_answered_by(MODEL)
         await asyncio.to_thread(upstream.go_down, "refused")
@@ -66,7 +66,7 @@ async def test_a_provider_that_dies_under_load_fails_no_call_and_comes_back_by_i
 
 
 async def test_a_provider_that_flaps_fails_no_call(upstream: ProtocolServer) -> None:
-    async with ProtocolServer() as spare, door(upstream, SPARE, spare=spare.base_url) as gateway:
+    async with ProtocolServer() as spare, door(upstream, SPARE, urls={"spare": spare.base_url}) as gateway:
         load = Load(gateway)
         for fault, _ in zip(cycle(["503", "refused"]), range(6), strict=False):
             await load.until_answered_by(MODEL, 1)
