@@ -124,6 +124,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
         app.state.providers = process.calling.providers
         app.state.gateway = process.calling.gateway
         app.state.prompts = process.prompts
+        app.state.items_per_day = settings.items_per_day
         app.state.queries = process.queries
         app.state.known_budgets = process.calling.budgets
         app.state.waiting_rows = [WaitingRows(EnrichmentLane.work_table.table.name, EnrichmentLane.work_table.working)]

@@ -9,6 +9,7 @@ from app.prompts.prompt_model import PromptRow, PromptVersionRow
 from app.providers.provider_model import LLMProvider
 from app.queries.query_model import Query
 from app.spending.budget_model import LLMBudget, LLMSpend, LLMUsageDay, SpendingAlert
+from app.spending.quotas import QuotaCount
 
 metadata = Base.metadata
 
@@ -26,6 +27,7 @@ __all__ = [
     "PromptRow",
     "PromptVersionRow",
     "Query",
+    "QuotaCount",
     "SpendingAlert",
     "Tag",
     "User",

@@ -45,18 +45,25 @@ Words = Annotated[Text, Query(max_length=500)]
 IdempotencyKey = Annotated[Text | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
 
 
-@router.post("", status_code=201, responses=declared_errors(400, 409))
+@router.post("", status_code=201, responses=declared_errors(400, 409, 429))
 async def create_item(
     body: ItemCreate,
     response: Response,
     user_id: CurrentUserId,
     database: DatabaseOf,
     *,
+    request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> ItemOut:
     """Capture a text; the answer does not wait for its enrichment."""
     created = await database.write(
-        partial(service.create_item, user_id=user_id, request=body, idempotency_key=idempotency_key)
+        partial(
+            service.create_item,
+            user_id=user_id,
+            request=body,
+            idempotency_key=idempotency_key,
+            daily_quota=request.app.state.items_per_day,
+        )
     )
     if created.replayed:
         response.headers["Idempotency-Replayed"] = "true"

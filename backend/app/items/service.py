@@ -32,6 +32,7 @@ from app.items.presentation import present, present_new
 from app.items.queries import own_item
 from app.items.schemas import ItemCreate, ItemOut, ItemPatch
 from app.items.tagging import apply_tags, is_blank, link_tags, name_key, owned_tags, reopen_suggestions
+from app.spending.quotas import Counted, take_daily
 from app.worker.fairness import fair_rank
 
 IDEMPOTENCY_HOURS = 24
@@ -55,10 +56,17 @@ class Created:
     replayed: bool = False
 
 
-def create_item(session: Session, user_id: str, request: ItemCreate, idempotency_key: str | None = None) -> Created:
+def create_item(
+    session: Session,
+    user_id: str,
+    request: ItemCreate,
+    idempotency_key: str | None = None,
+    *,
+    daily_quota: int = 0,
+) -> Created:
     """Capture a text; where the request does not say `enrich`, the person's preference does.
 
-    Raises InvalidInput for a blank text or an unknown tag, DuplicateRequest for a reused key.
+    Raises InvalidInput for a blank text or an unknown tag, DuplicateRequest for a reused key, DailyQuotaExceeded.
     """
     raw_text = _not_blank("rawText", request.raw_text)
     item_id = None
@@ -66,6 +74,7 @@ def create_item(session: Session, user_id: str, request: ItemCreate, idempotency
         item_id = _earlier_item(session, user_id, idempotency_key, _hash(request.model_dump_json(exclude_unset=True)))
         if item_id is not None:
             return Created(present(session, [own_item(session, user_id, item_id)])[0], replayed=True)
+    take_daily(session, user_id, Counted.ITEMS, daily_quota)
     tags = owned_tags(session, user_id, request.tag_ids, "tagIds")
     enrich = request.enrich if "enrich" in request.model_fields_set else _wants_suggestions(session, user_id)
     item = _new_item(user_id, raw_text, enrich=enrich)

@@ -199,18 +199,23 @@ _SETTLED: dict[str, ColumnType] = {
     "first_token_ms": "bigint",
     "saved_tokens": "bigint",
     "saved_usd": "bigint",
-    "reserved_usd": "bigint",
     "id": "text",
 }
+_SETTLED_PAID: dict[str, ColumnType] = {**_SETTLED, "reserved_usd": "bigint"}
 # Of an attempt that was booked ahead it becomes known later; of all others it stays as it was.
 _AS_SETTLED = {"reserved_usd": "COALESCE(llm_attempts.reserved_usd, {})"}
 # As an expression: else PostgreSQL takes the few open attempts for a reason to walk through the whole table.
 _UNSETTLED = "COALESCE(llm_attempts.outcome, 'IN_DOUBT') = 'IN_DOUBT'"
-_SETTLE_EACH = (
-    "UPDATE llm_attempts SET "  # noqa: S608 - no value is in the text
-    + ", ".join(f"{name} = {_AS_SETTLED.get(name, '{}').format('?')}" for name in _SETTLED if name != "id")
-    + f" WHERE id = ? AND {_UNSETTLED}"
-)
+
+
+def _settle_each(*names: str) -> str:
+    settings = ", ".join(f"{name} = {_AS_SETTLED.get(name, '{}').format('?')}" for name in names)
+    return f"UPDATE llm_attempts SET {settings} WHERE id = ? AND {_UNSETTLED}"  # noqa: S608 - no value is in the text
+
+
+# The free ones, which are many at a time, do without the column for what was reserved: it was nothing from the start.
+_SETTLE_FREE = _settle_each(*[name for name in _SETTLED if name != "id"])
+_SETTLE_PAID = _settle_each("reserved_usd", *[name for name in _SETTLED if name != "id"])
 
 
 def settle(session: Session, attempts: Sequence[Attempt]) -> None:
@@ -220,22 +225,39 @@ def settle(session: Session, attempts: Sequence[Attempt]) -> None:
     """
     if not attempts:
         return
-    rows = [_settlement(session, attempt) for attempt in attempts]
     if _is_sqlite(session):
-        _settle_on_sqlite(session, rows)
+        _settle_on_sqlite(session, attempts)
         return
     # What is null may be left out, and most of it is.
-    named = [{name: value for name, value in zip(_SETTLED, row, strict=True) if value is not None} for row in rows]
+    named = [
+        {name: value for name, value in _settled_row(session, attempt).items() if value is not None}
+        for attempt in attempts
+    ]
     changed = session.execute(_settle(), {"rows": encode_rows(named)}).all()
     if changed:
         counters.settle(session, [_change(row, row.charge_before, row.charge) for row in changed])
 
 
-def _settle_on_sqlite(session: Session, rows: Sequence[tuple[Any, ...]]) -> None:
+def _settled_row(session: Session, attempt: Attempt) -> dict[str, Any]:
+    row = dict(zip(_SETTLED, _settlement(session, attempt), strict=True))
+    return {**row, "reserved_usd": to_pico(attempt.purpose.most_usd)}
+
+
+def _settle_on_sqlite(session: Session, attempts: Sequence[Attempt]) -> None:
     """The one writer may look before and after; no statement tells it what it wanted to know in passing."""
-    ids = encode_rows([{"id": row[-1]} for row in rows])
-    before = session.execute(_charges(_UNSETTLED), {"rows": ids}).all() if counters.is_counting(session) else ()
-    session.connection().exec_driver_sql(_SETTLE_EACH, list(rows))
+    ids = before = None
+    if counters.is_counting(session):
+        ids = encode_rows([{"id": attempt.id} for attempt in attempts])
+        before = session.execute(_charges(_UNSETTLED), {"rows": ids}).all()
+    free = [_settlement(session, attempt) for attempt in attempts if not attempt.purpose.most_usd]
+    paid = [
+        (to_pico(attempt.purpose.most_usd), *_settlement(session, attempt))
+        for attempt in attempts
+        if attempt.purpose.most_usd
+    ]
+    for statement, rows in ((_SETTLE_FREE, free), (_SETTLE_PAID, paid)):
+        if rows:
+            session.connection().exec_driver_sql(statement, rows)
     if before:
         after = {row.id: row.charge for row in session.execute(_charges("true"), {"rows": ids})}
         counters.settle(session, [_change(row, row.charge, after[row.id]) for row in before])
@@ -270,7 +292,7 @@ def _settle() -> TextualSelect:
     """
     plain = [
         f"{name} = {_AS_SETTLED.get(name, '{}').format(f'v.{name}')}"
-        for name in _SETTLED
+        for name in _SETTLED_PAID
         if name not in ("id", "ended_at")
     ]
     names = ", ".join(f"llm_attempts.{entry.key}" for entry in _WHOSE)
@@ -278,7 +300,7 @@ def _settle() -> TextualSelect:
     return text(
         f"WITH changed AS (UPDATE llm_attempts"  # noqa: S608 - no value is in the text
         f" SET ended_at = {_moment('v.ended_at', on_sqlite=False)}, {', '.join(plain)}"
-        f" FROM {rows_as_table(_SETTLED, on_sqlite=False)} WHERE llm_attempts.id = v.id AND {_UNSETTLED}"
+        f" FROM {rows_as_table(_SETTLED_PAID, on_sqlite=False)} WHERE llm_attempts.id = v.id AND {_UNSETTLED}"
         f" RETURNING {names}, {_CHARGE.format('llm_attempts')} AS charge,"
         f" CASE WHEN {IS_COUNTING} THEN ({before}) END AS charge_before)"
         f" SELECT id, user_id, api_key_id, started_at, charge, charge_before FROM changed WHERE {IS_COUNTING}"
@@ -304,7 +326,6 @@ def _settlement(session: Session, attempt: Attempt) -> tuple[Any, ...]:
         attempt.first_token_ms,
         None if saved is None else saved.tokens,
         None if saved is None else to_pico(saved.cost_usd),
-        to_pico(attempt.purpose.most_usd),
         attempt.id,
     )
 

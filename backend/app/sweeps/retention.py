@@ -46,6 +46,7 @@ def sweeps_of(settings: Settings) -> list[Sweep]:
             remove=_fold,
         ),
         Sweep("counters of past periods", "llm_spend", "period_start < :before", _SPEND_DAYS, "key"),
+        Sweep("counts of past days", "quota_counts", "day_start < :before", _SPEND_DAYS, "user_id"),
         Sweep("alerts that were told", "spending_alerts", "told_at < :before", _SPEND_DAYS),
     ]
     return [sweep for sweep in found if sweep.days]
