@@ -161,6 +161,7 @@ class Settings(BaseSettings):
     keep_discarded_items_days: Days = 0
     keep_history_days: Days = 0
     keep_ledger_days: Days = 0
+    keep_queries_days: Days = 0
     worker_enabled: bool = True
     worker_lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 30
     worker_drain_seconds: Annotated[float, Field(ge=0, le=600)] = 20

@@ -35,6 +35,7 @@ from app.providers import routes as provider_routes
 from app.providers.access import ProviderAccess, build_access
 from app.queries import routes as query_routes
 from app.queries.desk import Desk, build_desk
+from app.queries.lane import QueryLane
 from app.shutdown import on_stop_signal
 from app.spending import routes as spending_routes
 from app.spending.alerts import AlertTeller
@@ -127,7 +128,8 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
         app.state.items_per_day = settings.items_per_day
         app.state.queries = process.queries
         app.state.known_budgets = process.calling.budgets
-        app.state.waiting_rows = [WaitingRows(EnrichmentLane.work_table.table.name, EnrichmentLane.work_table.working)]
+        worked = (EnrichmentLane.work_table, QueryLane.work_table)
+        app.state.waiting_rows = [WaitingRows(table.table.name, table.working) for table in worked]
         app.state.identity = Identity(process.database, dev_auth=settings.dev_auth_allowed)
         app.state.dev_role = Role.named(settings.dev_role)
         yield

@@ -41,9 +41,17 @@ def sweeps_of(settings: Settings) -> list[Sweep]:
             "ledger detail",
             "llm_attempts",
             "started_at < :before AND outcome IS NOT NULL AND NOT EXISTS"  # noqa: S608 - our own names
-            f" (SELECT 1 FROM items WHERE items.id = llm_attempts.item_id AND items.status IN {_PENDING})",
+            f" (SELECT 1 FROM items WHERE items.id = llm_attempts.item_id AND items.status IN {_PENDING})"
+            " AND NOT EXISTS"
+            " (SELECT 1 FROM queries WHERE queries.id = llm_attempts.item_id AND queries.status = 'RUNNING')",
             settings.keep_ledger_days,
             remove=_fold,
+        ),
+        Sweep(
+            "questions and their answers",
+            "queries",
+            "status <> 'RUNNING' AND updated_at < :before",
+            settings.keep_queries_days,
         ),
         Sweep("counters of past periods", "llm_spend", "period_start < :before", _SPEND_DAYS, "key"),
         Sweep("counts of past days", "quota_counts", "day_start < :before", _SPEND_DAYS, "user_id"),

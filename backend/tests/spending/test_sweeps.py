@@ -16,6 +16,7 @@ from app.config import Settings
 from app.database import Base, Database
 from app.items.item_model import IdempotencyKey, Item, ItemEvent
 from app.llm.attempt_model import LLMAttempt
+from app.queries.query_model import Query
 from app.sweeps.retention import sweeps_of
 from app.sweeps.sweeper import count_old, sweep_all
 from tests.conftest import make_settings
@@ -37,7 +38,9 @@ def count(database: Database) -> Count:
 
 @pytest.fixture
 def keeping(database_url: str, tmp_path: Path) -> Settings:
-    days = dict.fromkeys(("keep_discarded_items_days", "keep_history_days", "keep_ledger_days"), 30)
+    days = dict.fromkeys(
+        ("keep_discarded_items_days", "keep_history_days", "keep_ledger_days", "keep_queries_days"), 30
+    )
     return make_settings(database_url, tmp_path, **days)
 
 
@@ -86,6 +89,21 @@ async def test_what_an_unfinished_item_cost_stays(
     assert (await sweep(database, keeping))["ledger detail"] == 0
     await vault.act(item_id, "discard")
     assert (await sweep(database, keeping))["ledger detail"] == 1
+
+
+async def test_old_queries_go_when_they_have_ended(
+    database: Database, vault: Vault, keeping: Settings, count: Count
+) -> None:
+    user_id = (await vault.item(await vault.post())).user_id
+    ended, running, new = (
+        Query(user_id=user_id, status=status, request={}, updated_at=at)
+        for status, at in (("DONE", LONG_AGO), ("RUNNING", LONG_AGO), ("FAILED", utc_now()))
+    )
+    await database.write(lambda session: session.add_all([ended, running, new]))
+    await book(database, *({**ROWS[0], "item_id": row.id, "started_at": LONG_AGO} for row in (ended, running)))
+    gone = await sweep(database, keeping)
+    assert (gone["questions and their answers"], gone["ledger detail"]) == (1, 1)
+    assert await count(Query) == 2
 
 
 async def test_nothing_of_the_running_month_is_folded(database: Database, keeping: Settings) -> None:
