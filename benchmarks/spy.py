@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import uvloop
 
+from app.accounts.privacy import Privacy
 from app.config import Settings, load_settings
 from app.database import Database
 from app.enrichment.lane import EnrichmentLane
@@ -52,9 +53,14 @@ class Spy(StubProvider):
         self._heard = heard
 
     async def enrich_item(
-        self, text: str, *, attempts: AttemptRecorder = UNRECORDED, user_id: str | None = None
+        self,
+        text: str,
+        *,
+        privacy: Privacy = Privacy.ANY,
+        attempts: AttemptRecorder = UNRECORDED,
+        user_id: str | None = None,
     ) -> EnrichmentResult:
-        return await super().enrich_item(text, attempts=_Ear(attempts, text, self._heard))
+        return await super().enrich_item(text, privacy=privacy, attempts=_Ear(attempts, text, self._heard))
 
 
 @asynccontextmanager

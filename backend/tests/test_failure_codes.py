@@ -15,11 +15,13 @@ from tests.worker.vault import until_true
 CODES = [
     "LLM_API_ERROR",
     "LLM_AUTH",
+    "LLM_BAD_REQUEST",
     "LLM_BUDGET_EXCEEDED",
     "LLM_CONTENT_REFUSED",
     "LLM_CONTEXT_TOO_LONG",
     "LLM_DISABLED",
     "LLM_INTERRUPTED",
+    "LLM_PRIVATE_TEXT",
     "LLM_RATE_LIMITED",
     "LLM_TIMEOUT",
     "LLM_VALIDATION_ERROR",

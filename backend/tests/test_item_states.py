@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from app.accounts.privacy import Privacy
 from app.errors import InvalidTransition
 from app.items.item import Action as A  # noqa: N817
 from app.items.item import EnrichmentMode, allowed_actions, next_status
@@ -58,3 +59,18 @@ def test_what_is_offered_is_what_a_person_may_do(status: S, mode: EnrichmentMode
 
 def test_discarded_is_final() -> None:
     assert allowed_actions(S.DISCARDED) == []
+
+
+@pytest.mark.parametrize("mode", EnrichmentMode)
+def test_what_no_model_may_see_cannot_be_tried_again(mode: EnrichmentMode) -> None:
+    assert A.RETRY not in allowed_actions(S.FAILED, mode, Privacy.NONE)
+    with pytest.raises(InvalidTransition, match="no model may see it") as caught:
+        next_status(S.FAILED, A.RETRY, mode, Privacy.NONE)
+    assert caught.value.details is not None
+    assert caught.value.details["allowedActions"] == [A.CONFIRM, A.DISCARD, A.EDIT]
+    assert next_status(S.FAILED, A.RETRY, mode, Privacy.LOCAL_ONLY) is S.ENRICHING
+
+
+@pytest.mark.parametrize("status", S)
+def test_privacy_forbids_nothing_but_the_retry(status: S) -> None:
+    assert set(allowed_actions(status)) - set(allowed_actions(status, privacy=Privacy.NONE)) <= {A.RETRY}

@@ -14,6 +14,7 @@ Make = Callable[..., Awaitable[Json]]
 FIELDS = {
     *("id", "rawText", "status", "title", "summary", "tags", "suggestedTags", "sourceType", "enrichmentMode"),
     *(
+        "privacy",
         "enrichmentError",
         "enrichment",
         "waiting",

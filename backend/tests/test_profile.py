@@ -15,7 +15,12 @@ FIELDS = {
 async def test_a_new_person_has_every_field_and_the_defaults(client: AsyncClient) -> None:
     me = (await client.get("/auth/me")).json()
     assert set(me) == FIELDS and me["plan"] == "free" and me["email"] is None
-    assert me["preferences"] == {"defaultLanguage": "en", "timezone": "UTC", "aiSuggestionsEnabled": True}
+    assert me["preferences"] == {
+        "defaultLanguage": "en",
+        "timezone": "UTC",
+        "aiSuggestionsEnabled": True,
+        "defaultPrivacy": "any",
+    }
     assert me["createdAt"].endswith("Z")
 
 
@@ -39,6 +44,8 @@ async def test_the_profile_is_changed_field_by_field(client: AsyncClient) -> Non
         ("timezone", "Europe/Berlin"),
         ("timezone", "America/Argentina/Buenos_Aires"),
         ("aiSuggestionsEnabled", False),
+        ("defaultPrivacy", "local_only"),
+        ("defaultPrivacy", "none"),
     ],
 )
 async def test_a_preference_is_stored_and_the_others_stay(client: AsyncClient, field: str, value: object) -> None:
@@ -57,6 +64,7 @@ async def test_a_preference_is_stored_and_the_others_stay(client: AsyncClient, f
         ("preferences", {"defaultLanguage": "e"}),
         ("preferences", {"defaultLanguage": "en\n"}),
         ("preferences", {"aiSuggestionsEnabled": "yes"}),
+        ("preferences", {"defaultPrivacy": "secret"}),
         ("profile", {"avatarUrl": "javascript:alert(1)"}),
         ("profile", {"avatarUrl": "ftp://example.org/a"}),
         ("profile", {"avatarUrl": "https://"}),

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StrictBool
 
+from app.accounts.privacy import Privacy
 from app.web import Text, WireModel, WireTime
 
 # The form of RFC 5646, without its list of languages: that grows, and would have to be kept.
@@ -68,6 +69,7 @@ class PreferencesOut(WireModel):
     default_language: str
     timezone: str
     ai_suggestions_enabled: bool
+    default_privacy: Privacy
 
 
 class ProfileOut(WireModel):
@@ -96,8 +98,10 @@ class PreferencesPatch(WireModel):
     """A field left out, or null, stays as it is.
 
     While `aiSuggestionsEnabled` is false, a text that is captured without saying `enrich` goes to no model.
+    `defaultPrivacy` is of texts that are captured without saying `privacy`; those that are there keep theirs.
     """
 
     default_language: Annotated[str, _LANGUAGE_IN_SCHEMA, AfterValidator(_is_language)] | None = None
     timezone: Annotated[Text, Field(max_length=64), AfterValidator(_is_zone), _ZONES_IN_SCHEMA] | None = None
     ai_suggestions_enabled: StrictBool | None = None
+    default_privacy: Privacy | None = None

@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import Boolean, String, UniqueConstraint, true
+from sqlalchemy import Boolean, CheckConstraint, String, UniqueConstraint, true
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.accounts.privacy import Privacy, values_in_sql
 from app.clock import utc_now
 from app.database import Base, UtcDateTime, new_id
 
@@ -25,8 +26,12 @@ class User(Base):
     default_language: Mapped[str] = mapped_column(String(35), default="en", server_default="en")
     timezone: Mapped[str] = mapped_column(String(64), default="UTC", server_default="UTC")
     ai_suggestions_enabled: Mapped[bool] = mapped_column(Boolean, default=True, server_default=true())
+    default_privacy: Mapped[str] = mapped_column(String(10), default=Privacy.ANY, server_default=Privacy.ANY.value)
     plan: Mapped[str] = mapped_column(String(20), default="free", server_default="free")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
-    __table_args__ = (UniqueConstraint("issuer", "subject"),)
+    __table_args__ = (
+        UniqueConstraint("issuer", "subject"),
+        CheckConstraint(f"default_privacy IN ({values_in_sql()})", name="default_privacy"),
+    )

@@ -7,6 +7,7 @@ from typing import Any, cast
 from sqlalchemy import Table, TextClause, text
 from sqlalchemy.orm import Session
 
+from app.accounts.privacy import Privacy
 from app.announcements import news_of
 from app.config import LLMSettings
 from app.database import new_id
@@ -31,7 +32,8 @@ class EnrichmentLane:
         table=cast("Table", Item.__table__),
         working=ItemStatus.ENRICHING,
         failed=ItemStatus.FAILED,
-        payload=("raw_text", "text_hash"),
+        payload=("raw_text", "text_hash", "privacy"),
+        plain={"privacy": Privacy.ANY},
         source=("text_hash",),
         results={
             "title": "text",
@@ -69,7 +71,12 @@ class EnrichmentLane:
         return self._provider.seconds_until_open() if self._is_open else 0.0
 
     async def run(self, work: Work, attempts: AttemptRecorder) -> Mapping[str, Any]:
-        result = await self._provider.enrich_item(work.payload["raw_text"], attempts=attempts, user_id=work.user_id)
+        result = await self._provider.enrich_item(
+            work.payload["raw_text"],
+            privacy=Privacy(work.payload["privacy"]),
+            attempts=attempts,
+            user_id=work.user_id,
+        )
         return _columns(result)
 
     def failure(self, error: LLMError) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 The text of an item, at most 10,000 characters, fits any model: nothing is left out, and coverage is 1.
 """
 
+from app.accounts.privacy import Privacy
 from app.config import LLMSettings
 from app.enrichment.prompts import BOUNDS, PROMPT_ID
 from app.enrichment.schemas import EnrichmentResult, EnrichmentSchema
@@ -41,7 +42,12 @@ class LiteLLMProvider:
         return self._gateway.seconds_until_open(_TASK)
 
     async def enrich_item(
-        self, text: str, *, attempts: AttemptRecorder = UNRECORDED, user_id: str | None = None
+        self,
+        text: str,
+        *,
+        privacy: Privacy = Privacy.ANY,
+        attempts: AttemptRecorder = UNRECORDED,
+        user_id: str | None = None,
     ) -> EnrichmentResult:
         prompt = self._prompts.get(PROMPT_ID)
         call = Call(
@@ -51,6 +57,7 @@ class LiteLLMProvider:
             document=text,
             spender=Spender(user_id=user_id or "", lane=_TASK),
             deadline_seconds=self._deadline_seconds,
+            privacy=privacy,
             parameters=self._parameters,
             cache=CacheScope.OFF if user_id is None else CacheScope.PERSON,
             is_queued=True,

@@ -6,6 +6,7 @@ To add one: a module with a class that has these methods, and a line in
 
 from typing import Protocol
 
+from app.accounts.privacy import Privacy
 from app.enrichment.schemas import EnrichmentResult
 from app.llm.attempts import UNRECORDED, AttemptRecorder, FirstCall
 
@@ -14,10 +15,16 @@ class EnrichmentProvider(Protocol):
     """Turns a text into an enrichment."""
 
     async def enrich_item(
-        self, text: str, *, attempts: AttemptRecorder = UNRECORDED, user_id: str | None = None
+        self,
+        text: str,
+        *,
+        privacy: Privacy = Privacy.ANY,
+        attempts: AttemptRecorder = UNRECORDED,
+        user_id: str | None = None,
     ) -> EnrichmentResult:
         """The enrichment of `text`, which is this person's; None: nobody's, and then it is given to nobody again.
 
+        No model sees it that `privacy` forbids; where that leaves none, LLMPrivateText is raised.
         Opens an attempt in `attempts` before each upstream call and closes it after. Raises an `LLMError`
         when no model gave a valid answer, whose `remedy` and `retry_after_seconds` say what to do about this
         item, and `LeaseLost` when the row is no longer ours; on cancellation the upstream call is dropped.
@@ -31,7 +38,7 @@ class EnrichmentProvider(Protocol):
     async def close(self) -> None: ...
 
     def first_call(self) -> FirstCall | None:
-        """The provider and the model that `enrich_item` will open its first attempt for; None when it depends."""
+        """What `enrich_item` will open its first attempt for where any model may see the text; None when it depends."""
         ...
 
     def allowance(self) -> int:

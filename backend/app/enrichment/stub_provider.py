@@ -9,11 +9,12 @@ from functools import lru_cache
 from hashlib import sha256
 
 from app import clock
+from app.accounts.privacy import Privacy
 from app.config import LLMSettings
 from app.enrichment.prompts import PROMPT_ID
 from app.enrichment.schemas import EnrichmentResult, EnrichmentSchema
 from app.enrichment.stub_text import enrichment_of
-from app.errors import LLMError, LLMInvalidAnswer, Remedy, llm_errors
+from app.errors import LLMError, LLMInvalidAnswer, LLMPrivateText, Remedy, llm_errors
 from app.llm.attempts import UNRECORDED, AttemptOutcome, AttemptRecorder, FirstCall, Purpose, Usage
 from app.llm.gate import UNLIMITED
 from app.prompts.registry import PromptRegistry
@@ -51,9 +52,12 @@ class StubProvider:
         self,
         text: str,
         *,
+        privacy: Privacy = Privacy.ANY,
         attempts: AttemptRecorder = UNRECORDED,
         user_id: str | None = None,  # noqa: ARG002 - it keeps no answers
     ) -> EnrichmentResult:
+        if privacy is Privacy.NONE:  # it runs in this process, so a text that stays at home may be shown to it
+            raise LLMPrivateText
         prompt = self._prompts.get(PROMPT_ID)  # that a model would have been given
         attempt = await attempts.open(provider=_NAME, model=_NAME, purpose=_purpose(prompt.id, prompt.version))
         attempt.begin()

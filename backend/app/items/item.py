@@ -6,6 +6,7 @@ from it, and the tests drive both against it.
 
 from enum import StrEnum
 
+from app.accounts.privacy import Privacy
 from app.errors import InvalidTransition
 
 RAW_TEXT_MAX_CHARS = 10_000
@@ -65,6 +66,7 @@ class SuggestionStatus(StrEnum):
 
 PENDING_STATUSES = (ItemStatus.ENRICHING, ItemStatus.READY_TO_CONFIRM, ItemStatus.FAILED)
 _WORKER_ACTIONS = (Action.FINISH, Action.FAIL)
+_UNSEEN = " Its privacy is none: no model may see it."
 
 TRANSITIONS: dict[ItemStatus, dict[Action, ItemStatus]] = {
     ItemStatus.ENRICHING: {
@@ -92,26 +94,36 @@ TRANSITIONS: dict[ItemStatus, dict[Action, ItemStatus]] = {
 }
 
 
-def allowed_actions(status: ItemStatus, mode: EnrichmentMode = EnrichmentMode.AI) -> list[Action]:
+def allowed_actions(
+    status: ItemStatus, mode: EnrichmentMode = EnrichmentMode.AI, privacy: Privacy = Privacy.ANY
+) -> list[Action]:
     """What a person may do with an item in this status."""
-    return [action for action in TRANSITIONS[status] if action not in _WORKER_ACTIONS and _fits(action, mode)]
+    return [action for action in TRANSITIONS[status] if action not in _WORKER_ACTIONS and _fits(action, mode, privacy)]
 
 
-def next_status(status: ItemStatus, action: Action, mode: EnrichmentMode = EnrichmentMode.AI) -> ItemStatus:
+def next_status(
+    status: ItemStatus,
+    action: Action,
+    mode: EnrichmentMode = EnrichmentMode.AI,
+    privacy: Privacy = Privacy.ANY,
+) -> ItemStatus:
     """The status after `action`. Raises InvalidTransition, which names the states, when it is not allowed."""
     following = TRANSITIONS[status].get(action)
-    if following is None or not _fits(action, mode):
+    if following is None or not _fits(action, mode, privacy):
+        is_unseen = action is Action.RETRY and privacy is Privacy.NONE
         raise InvalidTransition(
-            f"An item that is {status} does not allow {action}.",
+            f"An item that is {status} does not allow {action}.{_UNSEEN if is_unseen else ''}",
             {
                 "currentState": status,
                 "attemptedAction": action,
-                "allowedActions": allowed_actions(status, mode),
+                "allowedActions": allowed_actions(status, mode, privacy),
             },
         )
     return following
 
 
-def _fits(action: Action, mode: EnrichmentMode) -> bool:
-    """Only what a model proposed can go back to its proposals."""
+def _fits(action: Action, mode: EnrichmentMode, privacy: Privacy) -> bool:
+    """Only what a model proposed can go back to its proposals, and only what one may see can be tried again."""
+    if action is Action.RETRY:
+        return privacy is not Privacy.NONE
     return action is not Action.UNCONFIRM or mode is EnrichmentMode.AI

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
+from app.accounts.privacy import Privacy, values_in_sql
 from app.clock import utc_now
 from app.database import Base, JsonColumn, UtcDateTime, new_id
 from app.items.item import EnrichmentMode, ItemStatus
@@ -46,6 +47,7 @@ class Item(WorkColumns, Base):
     summary: Mapped[str | None] = mapped_column(String(500))
     source_type: Mapped[str | None] = mapped_column(String(10))
     enrichment_mode: Mapped[str] = mapped_column(String(10))
+    privacy: Mapped[str] = mapped_column(String(10), default=Privacy.ANY, server_default=Privacy.ANY.value)
     suggestions: Mapped[list[dict[str, Any]]] = mapped_column(JsonColumn, default=list, server_default=text("'[]'"))
     enrichment: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
     enrichment_error: Mapped[str | None] = mapped_column(String(500))
@@ -57,6 +59,7 @@ class Item(WorkColumns, Base):
     __table_args__ = (
         CheckConstraint(f"status IN ({', '.join(repr(str(s)) for s in ItemStatus)})", name="status"),
         CheckConstraint(f"enrichment_mode IN ({', '.join(repr(str(m)) for m in EnrichmentMode)})", name="mode"),
+        CheckConstraint(f"privacy IN ({values_in_sql()})", name="privacy"),
         CheckConstraint("(lease_owner IS NULL) = (lease_until IS NULL)", name="lease"),
         *work_indexes("items", ItemStatus.ENRICHING),
         Index(

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import BindParameter, Row, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
+from app.accounts.privacy import Privacy
 from app.errors import LLMError, llm_errors
 from app.items.item import EnrichmentMode, ItemStatus, SourceType, SuggestionStatus
 from app.items.item_model import Item, ItemTag, Tag
@@ -17,6 +18,8 @@ from app.llm.attempts import AttemptOutcome
 
 _ERRORS = llm_errors()
 _MADE = or_(LLMAttempt.outcome.is_(None), LLMAttempt.outcome != AttemptOutcome.UNUSED)
+# Under way or in doubt: it may have left, so it counts.
+_SENT = LLMAttempt.outcome.is_distinct_from(AttemptOutcome.CACHED)
 _IDS: BindParameter[str] = bindparam("ids", expanding=True)
 # Made once: clients poll every two seconds, and to build these anew took longer than to run them.
 _LINKS = (
@@ -37,6 +40,7 @@ _SPENT = (
         func.sum(LLMAttempt.output_tokens).label("output_tokens"),
         func.count(LLMAttempt.cost_usd).label("costs_known"),
         func.sum(LLMAttempt.cost_usd).label("cost_usd"),
+        func.aggregate_strings(LLMAttempt.provider, ",").filter(_SENT).label("seen_by"),
     )
     .where(LLMAttempt.item_id.in_(_IDS), _MADE)
     .group_by(LLMAttempt.item_id)
@@ -90,6 +94,7 @@ def _present_one(item: Item, links: Sequence[Tag], vocabulary: dict[str, Tag], s
         suggested_tags=[_suggested(entry, vocabulary) for entry in item.suggestions],
         source_type=SourceType(item.source_type) if item.source_type else None,
         enrichment_mode=EnrichmentMode(item.enrichment_mode),
+        privacy=Privacy(item.privacy),
         enrichment_error=_error(item, enrichment),
         enrichment=enrichment,
         waiting=_waiting(item),
@@ -142,6 +147,7 @@ def _enrichment(item: Item, spent: _Row | None) -> EnrichmentOut | None:
         output_tokens=spent.output_tokens if spent and spent.outputs_known == calls else None,
         coverage=source.get("coverage"),
         cached=source.get("cached", False),
+        seen_by=None if spent is None else sorted(set((spent.seen_by or "").split(",")) - {""}),
     )
 
 

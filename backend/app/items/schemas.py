@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool
 
+from app.accounts.privacy import Privacy
 from app.items.item import (
     RAW_TEXT_MAX_CHARS,
     SUMMARY_MAX_CHARS,
@@ -31,20 +32,26 @@ def _without_default(schema: dict[str, Any]) -> None:
 
 
 class ItemCreate(WireModel):
-    """Where `enrich` is left out, the person's `aiSuggestionsEnabled` decides, which is true by default."""
+    """Where `enrich` is left out, the person's `aiSuggestionsEnabled` decides, which is true by default.
+
+    Where `privacy` is left out or null, `defaultPrivacy` does. A text whose privacy is `none` is saved as by
+    `enrich: false`, whatever `enrich` says.
+    """
 
     raw_text: Annotated[Text, Field(min_length=1, max_length=RAW_TEXT_MAX_CHARS)]
     enrich: Annotated[StrictBool, Field(json_schema_extra=_without_default)] = True
+    privacy: Privacy | None = None
     tag_ids: _Ids = Field(default_factory=list)
 
 
 class ItemPatch(WireModel):
-    """`action` left out means edit; `tags` replaces the set."""
+    """`action` left out means edit; `tags` replaces the set; `privacy` holds for what is sent from now on."""
 
     action: Literal["confirm", "discard"] | None = None
     title: Annotated[Text, Field(max_length=TITLE_MAX_CHARS)] | None = None
     summary: Annotated[Text, Field(max_length=SUMMARY_MAX_CHARS)] | None = None
     original_text: Annotated[Text, Field(min_length=1, max_length=RAW_TEXT_MAX_CHARS)] | None = None
+    privacy: Privacy | None = None
     tags: Annotated[list[TagName], Field(max_length=_MAX_TAGS)] | None = None
     accepted_suggestion_ids: _Ids = Field(default_factory=list)
     rejected_suggestion_ids: _Ids = Field(default_factory=list)
@@ -78,7 +85,11 @@ class EnrichmentErrorOut(WireModel):
 
 
 class EnrichmentOut(WireModel):
-    """What enriching the item took so far; a null count or cost is unknown, never 0."""
+    """What enriching the item took so far; a null count or cost is unknown, never 0.
+
+    `seenBy`: the providers that its text was sent to, those included of whom nobody knows whether it reached them; null
+    when the books of it have been swept.
+    """
 
     attempts: int
     model: str | None
@@ -89,6 +100,7 @@ class EnrichmentOut(WireModel):
     output_tokens: int | None
     coverage: float | None
     cached: bool
+    seen_by: list[str] | None
 
 
 class WaitingOut(WireModel):
@@ -110,6 +122,7 @@ class ItemOut(WireModel):
     suggested_tags: list[SuggestedTagOut]
     source_type: SourceType | None
     enrichment_mode: EnrichmentMode
+    privacy: Privacy
     enrichment_error: EnrichmentErrorOut | None
     enrichment: EnrichmentOut | None
     waiting: WaitingOut | None = None

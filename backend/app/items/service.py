@@ -13,6 +13,7 @@ from sqlalchemy import Table, bindparam, insert, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from app.accounts.privacy import Privacy
 from app.accounts.user_model import User
 from app.announcements import news_of
 from app.clock import utc_now
@@ -39,12 +40,14 @@ IDEMPOTENCY_HOURS = 24
 _ITEMS = cast("Table", Item.__table__)
 _USERS = cast("Table", User.__table__)
 _RANK = fair_rank(_ITEMS, ItemStatus.ENRICHING, bindparam("owner_id", type_=_ITEMS.c.user_id.type))
-_PREFERENCE = select(_USERS.c.ai_suggestions_enabled).where(_USERS.c.id == bindparam("user_id"))
+_PREFERENCES = select(_USERS.c.ai_suggestions_enabled, _USERS.c.default_privacy).where(
+    _USERS.c.id == bindparam("user_id")
+)
 _INSERT = insert(_ITEMS).inline()
 _INSERT_QUEUED = _INSERT.values(rank=_RANK)
 _INSERTED = (
     *("id", "user_id", "raw_text", "text_hash", "status", "title", "source_type", "enrichment_mode", "suggestions"),
-    *("search_text", "created_at", "updated_at", "confirmed_at"),
+    *("privacy", "search_text", "created_at", "updated_at", "confirmed_at"),
 )
 
 
@@ -64,7 +67,7 @@ def create_item(
     *,
     daily_quota: int = 0,
 ) -> Created:
-    """Capture a text; where the request does not say `enrich`, the person's preference does.
+    """Capture a text; where the request does not say `enrich` or `privacy`, the person's preferences do.
 
     Raises InvalidInput for a blank text or an unknown tag, DuplicateRequest for a reused key, DailyQuotaExceeded.
     """
@@ -76,8 +79,8 @@ def create_item(
             return Created(present(session, [own_item(session, user_id, item_id)])[0], replayed=True)
     take_daily(session, user_id, Counted.ITEMS, daily_quota)
     tags = owned_tags(session, user_id, request.tag_ids, "tagIds")
-    enrich = request.enrich if "enrich" in request.model_fields_set else _wants_suggestions(session, user_id)
-    item = _new_item(user_id, raw_text, enrich=enrich)
+    enrich, privacy = _wishes(session, user_id, request)
+    item = _new_item(user_id, raw_text, privacy, enrich=enrich)
     _insert(session, item)
     if tags:
         link_tags(session, item.id, tags)
@@ -94,7 +97,7 @@ def change_item(session: Session, user_id: str, item_id: str, patch: ItemPatch) 
     item = own_item(session, user_id, item_id, for_change=True)
     action = Action(patch.action or Action.EDIT)
     was = ItemStatus(item.status)
-    status = next_status(was, action, EnrichmentMode(item.enrichment_mode))
+    status = next_status(was, action, EnrichmentMode(item.enrichment_mode), Privacy(item.privacy))
     if action is Action.DISCARD:
         _discard(session, item)
     else:
@@ -121,7 +124,7 @@ def retry_item(session: Session, user_id: str, item_id: str) -> ItemOut:
     """Enrich a failed item once more, with all its attempts. Raises NotFound, InvalidTransition."""
     item = own_item(session, user_id, item_id, for_change=True)
     was = item.status
-    item.status = next_status(ItemStatus(was), Action.RETRY)
+    item.status = next_status(ItemStatus(was), Action.RETRY, privacy=Privacy(item.privacy))
     item.enrichment_error = item.not_before = None
     item.attempt = item.deaths = 0
     item.rank = fair_rank(_ITEMS, ItemStatus.ENRICHING, user_id)
@@ -165,6 +168,8 @@ def _edit(item: Item, patch: ItemPatch) -> dict[str, Any]:
     if patch.original_text is not None:
         wanted["raw_text"] = _not_blank("originalText", patch.original_text)
         item.text_hash = _hash(wanted["raw_text"] or "")
+    if patch.privacy is not None:
+        wanted["privacy"] = patch.privacy.value
     changes = {}
     for field, value in wanted.items():
         before = getattr(item, field)
@@ -185,11 +190,22 @@ def _names_tags(patch: ItemPatch) -> bool:
     return patch.tags is not None or any(ids)
 
 
-def _wants_suggestions(session: Session, user_id: str) -> bool:
-    return session.connection().scalar(_PREFERENCE, {"user_id": user_id}) is not False
+def _wishes(session: Session, user_id: str, request: ItemCreate) -> tuple[bool, Privacy]:
+    """Whether a model is asked, and how private the text is.
+
+    A text that no model may see is not left to wait for one, nor fails for want of one: it is saved at once. That holds
+    against `enrich: true` too, which older clients always send, whatever the person has chosen.
+    """
+    enrich, privacy = request.enrich, request.privacy
+    if "enrich" not in request.model_fields_set or privacy is None:
+        found = session.connection().execute(_PREFERENCES, {"user_id": user_id}).first()
+        wants_suggestions, default_privacy = found or (True, Privacy.ANY)
+        enrich = enrich if "enrich" in request.model_fields_set else wants_suggestions
+        privacy = privacy or Privacy(default_privacy)
+    return enrich and privacy is not Privacy.NONE, privacy
 
 
-def _new_item(user_id: str, raw_text: str, *, enrich: bool) -> Item:
+def _new_item(user_id: str, raw_text: str, privacy: Privacy, *, enrich: bool) -> Item:
     now = utc_now()
     item = Item(
         id=new_id(),
@@ -198,6 +214,7 @@ def _new_item(user_id: str, raw_text: str, *, enrich: bool) -> Item:
         text_hash=_hash(raw_text),
         status=ItemStatus.ENRICHING,
         enrichment_mode=EnrichmentMode.AI,
+        privacy=privacy,
         suggestions=[],
         created_at=now,
         updated_at=now,

@@ -10,19 +10,12 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
+from app.accounts.privacy import Privacy as Privacy  # noqa: PLC0414 - a part of a call, for whoever makes one
 from app.llm.attempts import AttemptOutcome, Usage
 from app.llm.extraction import Message
 from app.prompts.prompt_version import PromptVersion
 
 Form = TypeVar("Form")
-
-
-class Privacy(StrEnum):
-    """Whom a text may be shown to: any provider, those on machines of one's own, or nobody."""
-
-    ANY = "any"
-    LOCAL_ONLY = "local_only"
-    NONE = "none"
 
 
 class CacheScope(StrEnum):

@@ -5,6 +5,7 @@ because an error raised here would carry the vendors' frames, and the text in th
 """
 
 import asyncio
+import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from app.llm.stream_reading import StreamReading
 from app.llm.tally import RunTally
 from app.llm.vendor_answer import VendorAnswer, answer_of, is_refused, usage_at, usage_of
 from app.llm.vendor_faults import VendorFaults
+from app.llm.vendor_http import http_handler
 from app.providers.from_settings import providers_of
 from app.providers.outbound import ConnectionGuard
 from app.providers.provider import Provider, ProviderKind
@@ -100,6 +102,7 @@ class Engine:
         self._own_providers = providers_of(settings)
         self._faults = VendorFaults(vendors.litellm)
         self._session = http_session(ConnectionGuard.of(settings))
+        self._http = http_handler(vendors.litellm, self._session, timeout_seconds=_VENDOR_TIMEOUT_SECONDS)
         self._starts = Starts(_STARTS_AT_A_TIME)
         self._ways: dict[tuple[Provider, str], _Way] = {}
         self._forms: dict[type[BaseModel], type[BaseModel]] = {}
@@ -107,6 +110,7 @@ class Engine:
     async def close(self) -> None:
         # litellm keeps its clients by the loop's id; another loop may get that id, and this closed session.
         self._litellm.in_memory_llm_clients_cache.flush_cache()
+        await self._http.close()
         await self._session.close()
 
     async def extract(self, request: Extraction[Answer], tally: RunTally) -> Answer | Exception:
@@ -227,6 +231,8 @@ class Engine:
                 "num_retries": 0,
                 "shared_session": self._session,
             }
+            if provider.kind is ProviderKind.ANTHROPIC:
+                options["client"] = self._http
             way = self._ways[provider, model] = _Way(facts, ask, options)
         return way
 
@@ -255,6 +261,8 @@ class Engine:
         import openai  # noqa: PLC0415 - with litellm
 
         _ = openai.AsyncOpenAI(api_key="none").chat.completions  # most of a second of imports
+        with warnings.catch_warnings(action="ignore"):  # of pydantic, about litellm's types
+            self._litellm.types.utils.Delta(content="")  # builds them; a first stream would wait for it
         ask = self._instructor.from_litellm(self._litellm.acompletion, mode=self._instructor.Mode.JSON_SCHEMA)
         await ask.create(
             response_model=self._form(_Warmth),

@@ -96,6 +96,7 @@ class Errand(Generic[T]):
             user_id,
             call.task,
             label_of(call),
+            call.privacy,  # or who waits for an equal call would be given what that one's fallback was shown
             candidate.name,
             options_of(call.parameters),
             self.codec.shape,

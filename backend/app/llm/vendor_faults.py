@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+import structlog
+
 from app.clock import utc_now
 from app.errors import (
     LLMApiError,
@@ -19,6 +21,9 @@ from app.errors import (
 from app.llm.faults import codes_in, fault_of_status, retry_after_seconds
 from app.llm.http_session import AnswerTooLarge
 from app.llm.vendor_answer import json_of
+from app.providers.outbound import AddressRefused, RedirectRefused
+
+_log = structlog.get_logger(__name__)
 
 
 class VendorFaults:
@@ -48,6 +53,10 @@ class VendorFaults:
         for cause in _causes(error):
             if isinstance(cause, AnswerTooLarge):
                 return LLMInvalidAnswer()
+            if isinstance(cause, AddressRefused | RedirectRefused):
+                # Not the provider's fault, but its address's: a second try would end in the same.
+                _log.warning("llm_call.address_refused", kind=type(cause).__name__)
+                return LLMApiError()
             if isinstance(cause, httpx.HTTPStatusError):
                 return self._of_answer(error, cause.response)
         if isinstance(error, self._litellm.UnsupportedParamsError):

@@ -115,9 +115,11 @@ def account_of(lane: Lane, work: Work) -> ledger.Account:
 def _book(session: Session, lane: Lane, claimed: Sequence[Work]) -> Mapping[str, Attempt]:
     """The first attempt of each row shares the commit of its claim: a call waits for one commit, not for two."""
     first = lane.first_call()
-    if first is None or not claimed:
+    is_plain = lane.work_table.plain.items()
+    plain = [work for work in claimed if is_plain <= work.payload.items()]
+    if first is None or not plain:
         return {}
-    return ledger.book_ahead(session, first, [account_of(lane, work) for work in claimed])
+    return ledger.book_ahead(session, first, [account_of(lane, work) for work in plain])
 
 
 def take_back(session: Session, lane: Lane, *, everything: bool = False) -> lease.Reclaimed:

@@ -21,7 +21,8 @@ class WorkTable:
 
     `payload` columns come with a claim; `results` are set by a finish, those in `kept` only where they are null, so
     that what a person wrote stays. `error` is the column for the reason of a failure. `source` columns, among the
-    payload, say what a result was made from: it is applied only while they are as they were.
+    payload, say what a result was made from: it is applied only while they are as they were. Rows whose payload is not
+    `plain` may ask other models than most: their first call is not booked with their claim.
     """
 
     table: Table
@@ -32,6 +33,7 @@ class WorkTable:
     error: str
     kept: frozenset[str] = frozenset()
     source: tuple[str, ...] = ()
+    plain: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Lane(Protocol):
     async def close(self) -> None: ...
 
     def first_call(self) -> FirstCall | None:
-        """The provider and the model that a run will ask first, booked along with the claim; None when it depends."""
+        """What the run of a plain row will ask first, booked along with the claim; None when it depends."""
         ...
 
     def allowance(self, free: int) -> int:

@@ -1,10 +1,12 @@
 """Calls to a gateway over the protocol server, as the tests of the gateway make them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
+
+from pydantic import SecretStr
 
 from app.errors import LLMError
 from app.llm.call import Call, Completion, Delta, Finished, Parameters, Restarted, Spender, StreamEvent
@@ -13,12 +15,14 @@ from app.llm.routing_rules import RoutingRules, TaskRules, load_rules
 from app.llm.upstreams import build_upstreams
 from app.providers.from_settings import providers_of
 from app.providers.provider import Provider, ProviderKind
-from tests.llm.recorder import MODEL, SENTENCE, Recorder, llm_settings
+from tests.llm.recorder import KEY, MODEL, SENTENCE, Recorder, llm_settings
 from tests.protocol_server.server import ProtocolServer
 
 SECOND = "openai/gpt-4o"
 # Of another provider; the upstream knows it by the same name.
 SPARE = "spare/gpt-4o"
+# On Anthropic's wire.
+CLAUDE = "anthropic/claude-haiku-4-5"
 
 
 def chat(text: str = SENTENCE, **changes: Any) -> Call:
@@ -82,13 +86,27 @@ class Door:
 
 @asynccontextmanager
 async def door(
-    upstream: ProtocolServer, *fallbacks: str, rules: dict[str, Any] | None = None, limits: dict[str, Any] | None = None
+    upstream: ProtocolServer,
+    *fallbacks: str,
+    model: str = MODEL,
+    rules: dict[str, Any] | None = None,
+    limits: dict[str, Any] | None = None,
+    structured_mode: str = "auto",
+    urls: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Door]:
-    """`rules` are of the task chat, `limits` of the provider openai."""
-    settings = llm_settings(upstream.base_url, model=MODEL, fallback_models=list(fallbacks), structured_mode="auto")
+    """`rules` are of the task chat, `limits` of the provider openai; `urls` of providers that are not the upstream."""
+    settings = llm_settings(
+        upstream.base_url, model=model, fallback_models=list(fallbacks), structured_mode=structured_mode
+    )
     providers = dict(providers_of(settings))
-    providers["openai"] = replace(providers["openai"], **(limits or {}))
+    openai = providers.get("openai") or Provider("openai", ProviderKind.OPENAI, base_url=upstream.base_url)
+    providers["openai"] = replace(openai, **(limits or {}))
     providers["spare"] = Provider("spare", ProviderKind.OPENAI_COMPATIBLE, base_url=upstream.base_url, is_local=True)
+    providers["anthropic"] = Provider(
+        "anthropic", ProviderKind.ANTHROPIC, base_url=upstream.url, api_key=SecretStr(KEY)
+    )
+    for name, url in (urls or {}).items():
+        providers[name] = replace(providers[name], base_url=url)
     shipped = load_rules()
     tasks = {**shipped.tasks, "chat": TaskRules.model_validate(rules or {})}
     upstreams = build_upstreams(settings)

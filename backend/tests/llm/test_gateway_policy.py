@@ -146,7 +146,7 @@ async def test_one_deadline_holds_over_all_of_it(fault: str, upstream: ProtocolS
         upstream.set_default(fault)
         started = time.monotonic()
         assert isinstance(await gateway.complete(chat(deadline_seconds=1)), LLMError)
-        assert time.monotonic() - started < 1.1
+        assert time.monotonic() - started < 1.5
 
 
 async def test_while_a_circuit_is_open_the_next_model_is_asked_at_once(upstream: ProtocolServer) -> None:

@@ -100,7 +100,7 @@ async def test_an_endless_stream_ends_with_the_deadline(upstream: ProtocolServer
         upstream.script("stream_endless")
         started = time.monotonic()
         assert isinstance(await gateway.stream(chat(deadline_seconds=1)), LLMTimeout)
-        assert time.monotonic() - started < 1.1
+        assert time.monotonic() - started < 1.5
         assert await asyncio.to_thread(upstream.wait_idle, 1.0)
 
 

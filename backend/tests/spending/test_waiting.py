@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import pytest
 
+from app.accounts.privacy import Privacy
 from app.enrichment.schemas import EnrichmentResult
 from app.items.presentation import present
 from app.llm.attempts import UNRECORDED, AttemptOutcome, AttemptRecorder, FirstCall, Purpose
@@ -17,7 +18,12 @@ class Paid(ScriptedProvider):
     """Each call costs a cent at most, and half of it in the end."""
 
     async def enrich_item(
-        self, text: str, *, attempts: AttemptRecorder = UNRECORDED, user_id: str | None = None
+        self,
+        text: str,
+        *,
+        privacy: Privacy = Privacy.ANY,
+        attempts: AttemptRecorder = UNRECORDED,
+        user_id: str | None = None,
     ) -> EnrichmentResult:
         attempt = await attempts.open(provider="scripted", model="one", purpose=Purpose(most_usd=CENT))
         self.calls.append(text)

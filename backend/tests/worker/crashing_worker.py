@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
+from app.accounts.privacy import Privacy
 from app.database import Database
 from app.enrichment.schemas import EnrichmentResult
 from app.errors import LLMUnreachable
@@ -34,7 +35,12 @@ class BookedProvider(ScriptedProvider):
         return FirstCall("booked", "one")
 
     async def enrich_item(
-        self, text: str, *, attempts: AttemptRecorder = UNRECORDED, user_id: str | None = None
+        self,
+        text: str,
+        *,
+        privacy: Privacy = Privacy.ANY,
+        attempts: AttemptRecorder = UNRECORDED,
+        user_id: str | None = None,
     ) -> EnrichmentResult:
         while not await self._call(attempts):
             """Ask again."""

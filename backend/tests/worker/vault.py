@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import select, text, update
 
 from app.accounts.identity import Identity
+from app.accounts.privacy import Privacy
 from app.clock import utc_now
 from app.config import LLMSettings
 from app.database import Database
@@ -65,7 +66,12 @@ class ScriptedProvider:
         return self.opens_in
 
     async def enrich_item(
-        self, text: str, *, attempts: AttemptRecorder = UNRECORDED, user_id: str | None = None
+        self,
+        text: str,
+        *,
+        privacy: Privacy = Privacy.ANY,
+        attempts: AttemptRecorder = UNRECORDED,
+        user_id: str | None = None,
     ) -> EnrichmentResult:
         attempt = await attempts.open(provider="scripted", model="one")
         outcome = AttemptOutcome.CANCELLED
@@ -109,9 +115,9 @@ class Vault:
     def lane(self) -> EnrichmentLane:
         return EnrichmentLane(self.provider, self.llm)
 
-    async def post(self, text: str = "A note.", user: str = "ann") -> str:
+    async def post(self, text: str = "A note.", user: str = "ann", **fields: Any) -> str:
         user_id = await self.identity.user_id_of(user)
-        request = ItemCreate(raw_text=text)
+        request = ItemCreate(raw_text=text, **fields)
         created = await self.database.write(lambda s: service.create_item(s, user_id, request))
         return created.item.id
 
