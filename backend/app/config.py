@@ -157,6 +157,8 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_in_lower_case)] = "info"
     log_format: Literal["console", "json"] = "console"
     items_per_day: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    queries_per_day: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    queries_at_once: Annotated[int, Field(ge=0, le=10_000)] = 0
     keep_idempotency_keys_days: Days = 2
     keep_discarded_items_days: Days = 0
     keep_history_days: Days = 0

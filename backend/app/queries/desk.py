@@ -9,6 +9,7 @@ from app.prompts.registry import PromptRegistry
 from app.queries.asking import Asker
 from app.queries.lane import QueryLane
 from app.queries.live import LiveCalls
+from app.queries.quota import QueryQuota
 from app.queries.waiting import Endings
 
 
@@ -20,6 +21,7 @@ class Desk:
     gateway: Gateway
     asker: Asker
     lane: QueryLane
+    quota: QueryQuota
     live: LiveCalls
     endings: Endings
 
@@ -28,5 +30,6 @@ def build_desk(settings: Settings, database: Database, gateway: Gateway, prompts
     """On the loop that it will run on."""
     asker = Asker(gateway, prompts, settings.query_timeout_seconds)
     lane = QueryLane(asker, settings.query_concurrency)
-    live = LiveCalls(database, lane, drain_seconds=settings.worker_drain_seconds)
-    return Desk(database, gateway, asker, lane, live, Endings(database))
+    quota = QueryQuota(settings.queries_per_day, settings.queries_at_once)
+    live = LiveCalls(database, lane, quota, drain_seconds=settings.worker_drain_seconds)
+    return Desk(database, gateway, asker, lane, quota, live, Endings(database))

@@ -24,6 +24,7 @@ from app.queries import service
 from app.queries.asking import done, failed
 from app.queries.lane import QueryLane
 from app.queries.query_model import QueryStatus
+from app.queries.quota import QueryQuota
 from app.worker.cycle import Ending, GivenBack, Outcome, Plan, Settled, account_of, run_cycle
 from app.worker.lane import Work
 
@@ -39,8 +40,9 @@ _STOPPING = "The server is stopping; ask again in a moment."
 class LiveCalls:
     """Of a process, on its loop."""
 
-    def __init__(self, database: Database, lane: QueryLane, *, drain_seconds: float) -> None:
+    def __init__(self, database: Database, lane: QueryLane, quota: QueryQuota, *, drain_seconds: float) -> None:
         self._database, self._lane, self._drain_seconds = database, lane, drain_seconds
+        self._quota = quota
         self._books = Books(database)
         self._calls: dict[str, LiveCall] = {}
         database.noticeboard.subscribe(self._hear)
@@ -48,7 +50,7 @@ class LiveCalls:
     async def begin_query(
         self, user_id: str, request: dict[str, Any], source: Callable[[AttemptRecorder], AsyncGenerator[StreamEvent]]
     ) -> "LiveCall":
-        """Store the row, then ask. Raises ServiceUnavailable."""
+        """Store the row, then ask. Raises ServiceUnavailable, and what `quota.take` raises."""
         seconds = self._lane.deadline_seconds
         born = partial(
             service.begin_leased,
@@ -56,6 +58,7 @@ class LiveCalls:
             request=request,
             owner=self._database.process_id,
             lease_seconds=seconds + _LEASE_MARGIN_SECONDS,
+            quota=self._quota,
         )
         work = await self._database.write(born)
         ends_by = local_seconds() + seconds

@@ -51,7 +51,8 @@ async def ask(
 ) -> Response:
     """Ask a model, and wait up to `waitSeconds` for the answer. A query survives a restart of the server."""
     await desk.asker.prepare(body, role)
-    asked = await desk.database.write(partial(service.enqueue, user_id=user_id, request=body, key=idempotency_key))
+    enqueue = partial(service.enqueue, user_id=user_id, request=body, key=idempotency_key, quota=desk.quota)
+    asked = await desk.database.write(enqueue)
     await desk.endings.wait(asked.id, body.wait_seconds)
     query = await desk.database.read(lambda session: service.own_query(session, user_id, asked.id))
     headers = {"Idempotency-Replayed": "true"} if asked.replayed else {}

@@ -15,6 +15,7 @@ from app.clock import utc_now
 from app.database import new_id
 from app.errors import DuplicateRequest, NotFound
 from app.queries.query_model import Query, QueryStatus
+from app.queries.quota import UNLIMITED, QueryQuota, take
 from app.queries.schemas import QueryRequest
 from app.worker.fairness import fair_rank
 from app.worker.lane import Work
@@ -31,8 +32,10 @@ class Asked:
     replayed: bool = False
 
 
-def enqueue(session: Session, user_id: str, request: QueryRequest, key: str | None = None) -> Asked:
-    """A query that the lane will take up. Raises DuplicateRequest for a reused key."""
+def enqueue(
+    session: Session, user_id: str, request: QueryRequest, key: str | None = None, *, quota: QueryQuota = UNLIMITED
+) -> Asked:
+    """A query that the lane will take up. Raises DuplicateRequest for a reused key, and what `quota.take` raises."""
     stored = request.model_dump(mode="json", exclude={"wait_seconds"})
     body_hash = hashlib.sha256(orjson.dumps(stored, option=orjson.OPT_SORT_KEYS)).hexdigest()
     if key is not None:
@@ -46,15 +49,25 @@ def enqueue(session: Session, user_id: str, request: QueryRequest, key: str | No
         if found.body_hash != body_hash:
             raise DuplicateRequest
         return Asked(found.id, replayed=True)
+    take(session, user_id, quota)
     news_of(session).ready = True
     return Asked(columns["id"])
 
 
-def begin_leased(session: Session, user_id: str, request: dict[str, Any], *, owner: str, lease_seconds: float) -> Work:
-    """A row whose work is done by the request that made it; see Query."""
+def begin_leased(
+    session: Session,
+    user_id: str,
+    request: dict[str, Any],
+    *,
+    owner: str,
+    lease_seconds: float,
+    quota: QueryQuota = UNLIMITED,
+) -> Work:
+    """A row whose work is done by the request that made it; see Query. Raises what `quota.take` raises."""
     lease = {"lease_owner": owner, "lease_until": utc_now() + timedelta(seconds=lease_seconds), "claim_seq": 1}
     columns = {**_new(user_id), **lease, "request": request}
     _insert(session, columns)
+    take(session, user_id, quota)
     return Work(columns["id"], user_id, 1, 0, {})
 
 

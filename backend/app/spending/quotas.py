@@ -20,6 +20,7 @@ from app.spending.budget import Period
 
 class Counted(StrEnum):
     ITEMS = "items"
+    QUERIES = "queries"
 
 
 class QuotaCount(Base):
