@@ -27,8 +27,28 @@ from tests.server_process import Processes
 API = "/api/v1"
 Json = dict[str, Any]
 AsUser = Callable[..., AsyncClient]
+_MAKERS = {"fresh_database", "postgres_cluster", "PostgresCluster", "go_through_everything"}
 _Startup = Callable[[list[socket.socket] | None], Coroutine[Any, Any, None]]
 SetColumns = Callable[..., Awaitable[None]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database-only", action="store_true", help="leave out the tests that open no database: for the second engine"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--database-only"):
+        kept = [item for item in items if _opens_a_database(item)]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        items[:] = kept
+
+
+def _opens_a_database(item: pytest.Item) -> bool:
+    """By the fixture, or by itself in a module that makes databases of its own."""
+    module = getattr(item, "module", None)
+    return "database_url" in getattr(item, "fixturenames", ()) or bool(_MAKERS & vars(module).keys())
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,12 +1,11 @@
 """How a worker holds its rows and lets them go: leases, beats, deadlines and stopping."""
 
 import asyncio
+from typing import Any
 from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-from structlog.contextvars import merge_contextvars
-from structlog.testing import capture_logs
 
 from app import clock
 from app.announcements import ANYTHING, News, Noticeboard
@@ -284,7 +283,7 @@ async def test_a_call_that_ran_out_of_time_is_cut_off_though_the_worker_never_pa
     await worker.run_once()
 
 
-async def test_a_call_that_is_cut_off_is_named_in_the_log(vault: Vault) -> None:
+async def test_a_call_that_is_cut_off_is_named_in_the_log(vault: Vault, caplog: pytest.LogCaptureFixture) -> None:
     item_id = await vault.post()
     gate = Gate()
     vault.provider.behaviours = [gate]
@@ -292,9 +291,10 @@ async def test_a_call_that_is_cut_off_is_named_in_the_log(vault: Vault) -> None:
     await worker._cycle()
     await gate.reached.wait()
     next(iter(worker._jobs.values())).ends_by = 0
-    with capture_logs(processors=[merge_contextvars]) as lines:
-        worker._end_overdue()
-    assert [(line["event"], line["item_id"]) for line in lines] == [("item.deferred", item_id)]
+    caplog.set_level("WARNING", logger="app")
+    worker._end_overdue()
+    said: list[Any] = [record.msg for record in caplog.records]
+    assert [(line["event"], line["item_id"]) for line in said] == [("item.deferred", item_id)]
     await worker.run_once()
 
 
