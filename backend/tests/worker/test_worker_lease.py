@@ -1,9 +1,9 @@
 """How a worker holds its rows and lets them go: leases, beats, deadlines and stopping."""
 
 import asyncio
-from typing import Any
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
