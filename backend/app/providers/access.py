@@ -1,5 +1,7 @@
 """The providers of a process, put together: what starts and stops with it, and what the routes ask."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -26,14 +28,15 @@ class ProviderAccess:
     traffic: TrafficSource | None = None
     resolve: Resolve | None = None
 
-    async def start(self) -> None:
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
         """The registry first: the monitor watches what is in it."""
-        await self.registry.start()
-        self.monitor.start()
-
-    async def close(self) -> None:
-        await self.monitor.close()
-        await self.registry.close()
+        async with self.registry.followed():
+            self.monitor.start()
+            try:
+                yield
+            finally:
+                await self.monitor.close()
 
     async def check_address(self, base_url: str) -> None:
         """Raises AddressRefusal."""
