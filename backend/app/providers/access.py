@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 from app.config import Settings
 from app.database import Database
 from app.providers.addresses import AddressPolicy
+from app.providers.credentials.vault import Vault
 from app.providers.from_settings import key_ring, providers_of
 from app.providers.health import HealthMonitor
 from app.providers.outbound import ConnectionGuard, Resolve, check_base_url
 from app.providers.probe import HttpProbe
 from app.providers.registry import ProviderRegistry
 from app.providers.traffic import TrafficSource
-from app.providers.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)

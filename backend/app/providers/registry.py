@@ -19,10 +19,10 @@ from sqlalchemy.orm import Session
 from app.database import Database
 from app.errors import StartRefused
 from app.following import followed
+from app.providers.credentials.vault import Vault, VaultLocked
 from app.providers.provider import HealthCheck, KeyState, ModelSpec, Provider, ProviderKind
 from app.providers.provider_model import LLMProvider
 from app.providers.service import PROVIDERS, stored_origin
-from app.providers.vault import Vault, VaultLocked
 
 log = structlog.get_logger()
 

@@ -16,12 +16,12 @@ from app.config import LLMSettings
 from app.database import Database
 from app.errors import ServiceUnavailable
 from app.newswire import Newswire
+from app.providers.credentials.secret_keys import SettingsKeys, new_key
+from app.providers.credentials.vault import Vault
 from app.providers.from_settings import providers_of
 from app.providers.provider import HealthCheck, KeyState, ModelSpec, Provider, ProviderKind, ProviderSource
 from app.providers.provider_model import LLMProvider
 from app.providers.registry import ProviderRegistry
-from app.providers.secret_keys import SettingsKeys, new_key
-from app.providers.vault import Vault
 from tests.conftest import Json
 from tests.providers.conftest import KEY
 
