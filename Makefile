@@ -11,7 +11,7 @@ UV := python3 bootstrap.py uv
 PYTHON_SOURCES := backend/app backend/tests bootstrap.py $(wildcard benchmarks)
 MIGRATIONS := $(wildcard backend/alembic/env.py backend/alembic/versions/*.py)
 # Whoever changes a line of these must be able to trust the tests of it blindly.
-FULLY_COVERED := backend/app/items/item.py,backend/app/worker/*,backend/app/llm/routing*,backend/app/llm/breaker*,backend/app/llm/policy*
+FULLY_COVERED := backend/app/items/item.py,backend/app/worker/*,backend/app/llm/routing*,backend/app/llm/traffic/breaker*,backend/app/llm/policy*
 
 export COVERAGE_FILE ?= $(CURDIR)/.coverage
 

@@ -206,13 +206,17 @@ async def _calling(settings: Settings, database: Database) -> AsyncIterator[Call
         settings.llm, access, database, lambda spender: budgets.covers(spender.user_id, spender.api_key_id)
     )
     providers = replace(access, traffic=gateway)
-    try:
-        await providers.start()
-        async with budgets.followed(), gateway.keeping_books(), alerts.telling(), swept(database, sweeps_of(settings)):
-            yield Calling(providers, budgets, gateway)
-    finally:
-        await gateway.close()
-        await providers.close()
+    async with providers.running():
+        try:
+            async with (
+                budgets.followed(),
+                gateway.keeping_books(),
+                alerts.telling(),
+                swept(database, sweeps_of(settings)),
+            ):
+                yield Calling(providers, budgets, gateway)
+        finally:
+            await gateway.close()
 
 
 def _crew(settings: Settings, prompts: PromptRegistry, queries: Desk) -> Crew:

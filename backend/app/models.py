@@ -3,8 +3,8 @@
 from app.accounts.user_model import User
 from app.database import Base
 from app.items.item_model import IdempotencyKey, Item, ItemEvent, ItemTag, Tag
-from app.llm.attempt_model import LLMAttempt
 from app.llm.cache_model import CachedAnswer
+from app.llm.ledger.attempt_model import LLMAttempt
 from app.prompts.prompt_model import PromptRow, PromptVersionRow
 from app.providers.provider_model import LLMProvider
 from app.queries.query_model import Query

@@ -6,8 +6,8 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from app.config import is_secret_key
-from app.providers.secret_keys import FileKeys, new_key
-from app.providers.vault import Vault
+from app.providers.credentials.secret_keys import FileKeys, new_key
+from app.providers.credentials.vault import Vault
 from tests.bare_environment import bare_environment  # noqa: F401 - a fixture
 from tests.test_cli import Run, run  # noqa: F401 - a fixture
 

@@ -156,7 +156,7 @@ def rotate() -> None:
 @credentials.command()
 def new_key() -> None:
     """Print a new encryption key for LITEVAULT_SECRET_KEYS. Stores nothing."""
-    from app.providers.secret_keys import new_key as make  # noqa: PLC0415 - see above
+    from app.providers.credentials.secret_keys import new_key as make  # noqa: PLC0415 - see above
 
     typer.echo(make())
 

@@ -9,9 +9,9 @@ from app.database import Database
 from app.database_fault import refusal_of
 from app.errors import ServiceUnavailable
 from app.migrations import migrate
+from app.providers.credentials.rotation import Rotation, rotate
+from app.providers.credentials.vault import Vault
 from app.providers.from_settings import key_ring
-from app.providers.rotation import Rotation, rotate
-from app.providers.vault import Vault
 
 
 def rotate_and_tell() -> int:

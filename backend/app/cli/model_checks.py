@@ -4,8 +4,8 @@ from app.cli.finding import Finding
 from app.config import LLMSettings
 from app.enrichment.prompts import PROMPT_ID, enrichment_messages
 from app.enrichment.schemas import EnrichmentSchema
-from app.llm.client import LLMClient
-from app.llm.model_check import live_problem, problems_of
+from app.llm.vendors.client import LLMClient
+from app.llm.vendors.model_check import live_problem, problems_of
 from app.prompts.registry import PromptRegistry
 
 _SAMPLE = "Water the plants on Monday and on Thursday; the fern wants more than the cactus."

@@ -16,7 +16,7 @@ from app.enrichment.schemas import EnrichmentResult, EnrichmentSchema
 from app.enrichment.stub_text import enrichment_of
 from app.errors import LLMError, LLMInvalidAnswer, LLMPrivateText, Remedy, llm_errors
 from app.llm.attempts import UNRECORDED, AttemptOutcome, AttemptRecorder, FirstCall, Purpose, Usage
-from app.llm.gate import UNLIMITED
+from app.llm.traffic.gate import UNLIMITED
 from app.prompts.registry import PromptRegistry
 
 _NAME = "stub"

@@ -13,8 +13,8 @@ from app.items.item import EnrichmentMode, ItemStatus, SourceType, SuggestionSta
 from app.items.item_model import Item, ItemTag, Tag
 from app.items.schemas import EnrichmentErrorOut, EnrichmentOut, ItemOut, ItemTagOut, SuggestedTagOut, WaitingOut
 from app.items.tagging import name_key
-from app.llm.attempt_model import LLMAttempt
 from app.llm.attempts import AttemptOutcome
+from app.llm.ledger.attempt_model import LLMAttempt
 
 _ERRORS = llm_errors()
 _MADE = or_(LLMAttempt.outcome.is_(None), LLMAttempt.outcome != AttemptOutcome.UNUSED)

@@ -1,1 +1,1 @@
-"""The way to language models: the client, the provider gate, and the books of every upstream attempt."""
+"""The one way to language models: what a call is, which model it goes to, and what follows from what it meets."""

@@ -1,6 +1,6 @@
 """Attempts: every upstream call is on the books before it leaves, and is settled after it.
 
-These are the values and the seam; `llm/ledger.py` keeps them in the database.
+These are the values and the seam; `llm/ledger/statements.py` keeps them in the database.
 """
 
 from dataclasses import dataclass, field

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from app.llm.attempts import Usage
 from app.llm.call import ToolCall
 from app.llm.extraction import Answer
-from app.llm.vendor_answer import VendorAnswer
+from app.llm.vendors.answer import VendorAnswer
 
 T = TypeVar("T")
 _WHOLE = frozenset({"stop", "tool_calls"})

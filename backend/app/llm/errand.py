@@ -14,11 +14,11 @@ from app.llm.attempts import Saved
 from app.llm.cache import AnswerCache, Kept, Slot, expiry, key_of
 from app.llm.call import CacheScope, Call, Receipt
 from app.llm.codecs import Codec
-from app.llm.doors import Doors
 from app.llm.pursuit import Pursuit, Try
 from app.llm.receipts import Account
 from app.llm.requests import Rendered, is_long, label_of, options_of, render
 from app.llm.routing import Candidate, Plan
+from app.llm.traffic.doors import Doors
 
 T = TypeVar("T")
 Send = Callable[[Try, Rendered, Account], Awaitable[T]]

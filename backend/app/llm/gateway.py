@@ -14,27 +14,27 @@ from app import clock
 from app.config import LLMSettings
 from app.database import Database
 from app.llm.attempts import AttemptRecorder, FirstCall, Purpose
-from app.llm.breaker import Breaker
 from app.llm.cache import AnswerCache
 from app.llm.call import Call, Completion, Extracted, Receipt, StreamEvent
 from app.llm.channel import Channel
-from app.llm.client import FREE, Toll
 from app.llm.codecs import FREE_FORM, Codec, form_codec
-from app.llm.direct_books import DirectBooks, NoBooks
-from app.llm.doors import Doors
 from app.llm.errand import Errand, Send
 from app.llm.extraction import Answer, Extraction, Inquiry, Message, provider_of
-from app.llm.gate import UNLIMITED, ProviderGate
-from app.llm.limits import Limits, Turnstiles
+from app.llm.ledger.direct_books import DirectBooks, NoBooks
+from app.llm.ledger.reservation import most_usd, tokens_beside, tokens_of_form
 from app.llm.planner import IsBudgeted, Planner, unbudgeted
 from app.llm.pursuit import Try
 from app.llm.receipts import Account
 from app.llm.requests import Rendered, options_of, prepared, tokens_of
-from app.llm.reservation import most_usd, tokens_beside, tokens_of_form
 from app.llm.routing import Candidate
 from app.llm.routing_rules import RoutingRules, load_rules
-from app.llm.upstreams import Upstreams, build_upstreams
-from app.llm.vendor_answer import VendorAnswer
+from app.llm.traffic.breaker import Breaker
+from app.llm.traffic.doors import Doors
+from app.llm.traffic.gate import UNLIMITED, ProviderGate
+from app.llm.traffic.limits import Limits, Turnstiles
+from app.llm.vendors.answer import VendorAnswer
+from app.llm.vendors.client import FREE, Toll
+from app.llm.vendors.upstreams import Upstreams, build_upstreams
 from app.prompts.prompt_version import PromptVersion
 from app.providers.access import ProviderAccess
 from app.providers.from_settings import providers_of

@@ -10,7 +10,7 @@ from app.llm.extraction import ModelFacts, provider_of
 from app.llm.requests import wish_of
 from app.llm.routing import TASK_PREFIX, Plan, Surroundings, make_plan, names_of, rules_of, usual_first
 from app.llm.routing_rules import RoutingRules
-from app.llm.upstreams import Upstreams
+from app.llm.vendors.upstreams import Upstreams
 from app.prompts.template import ModelHints
 from app.providers.provider import Provider, ProviderKind
 

@@ -12,9 +12,9 @@ from typing import Generic, TypeVar
 
 from app import clock
 from app.errors import LLMError, LLMTimeout
-from app.llm.doors import Doors, Leave
 from app.llm.policy import Course, Situation, decide, is_silence, most_hopeful
 from app.llm.routing import Candidate, Plan
+from app.llm.traffic.doors import Doors, Leave
 
 T = TypeVar("T")
 # With less than this left a call would only cost money.

@@ -1,15 +1,14 @@
 """The prompts of this process, in memory: which version of each is in use, and every older one by its number.
 
 Whoever asks waits for nothing. The files are taken into the database at start; after that the database says what is in
-use, news of a change brings it here, at once in this process and within seconds in others, and a slow poll finds what
-no news told. A version that its callers could not use, since they give other values by now, is never in use.
+use, and a change is followed (`following.py`). A version that its callers could not use, since they give other values
+by now, is never in use.
 """
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -17,10 +16,9 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import clock
-from app.announcements import News
 from app.database import Database
 from app.errors import NotFound, NotReady, ServiceUnavailable
+from app.following import followed
 from app.prompts.checking import problems_of_replacement
 from app.prompts.files import TemplateSet, load_templates
 from app.prompts.prompt_model import PromptRow, PromptVersionRow
@@ -29,9 +27,6 @@ from app.prompts.template import Case, PromptBody
 from app.prompts.versions import PROMPTS, files_are_taken_in, take_in_files
 
 log = structlog.get_logger()
-# On SQLite every commit beside us may be the change: under load one look in this time, not one a commit.
-_SHORTEST_GAP_SECONDS = 2.0
-_POLL_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,37 +137,8 @@ async def following(database: Database, registry: PromptRegistry) -> AsyncIterat
         await registry.refresh(database)
     except ServiceUnavailable as error:
         raise NotReady("the prompts cannot be written into the database: see whether it is well") from error
-    news = asyncio.Event()
-
-    def hear(told: News) -> None:
-        if told.anything or PROMPTS in told.configured:
-            news.set()
-
-    unsubscribe = database.noticeboard.subscribe(hear)
-    task = asyncio.create_task(_follow(database, registry, news))
-    try:
+    async with followed(database, PROMPTS, partial(registry.refresh, database)):
         yield
-    finally:
-        unsubscribe()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def _follow(database: Database, registry: PromptRegistry, news: asyncio.Event) -> None:
-    while True:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_POLL_SECONDS):
-                await news.wait()
-        news.clear()
-        try:
-            await registry.refresh(database)
-        except ServiceUnavailable as error:
-            log.warning("prompts.not_refreshed", exc_info=error)
-            news.set()
-        except Exception:  # whatever it is, the news after it must be heard
-            log.exception("prompts.not_refreshed")
-            news.set()
-        await clock.sleep(_SHORTEST_GAP_SECONDS)
 
 
 def _revisions(session: Session) -> dict[str, int]:

@@ -1,18 +1,20 @@
 """The providers of a process, put together: what starts and stops with it, and what the routes ask."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from app.config import Settings
 from app.database import Database
 from app.providers.addresses import AddressPolicy
+from app.providers.credentials.vault import Vault
 from app.providers.from_settings import key_ring, providers_of
 from app.providers.health import HealthMonitor
 from app.providers.outbound import ConnectionGuard, Resolve, check_base_url
 from app.providers.probe import HttpProbe
 from app.providers.registry import ProviderRegistry
 from app.providers.traffic import TrafficSource
-from app.providers.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +28,15 @@ class ProviderAccess:
     traffic: TrafficSource | None = None
     resolve: Resolve | None = None
 
-    async def start(self) -> None:
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
         """The registry first: the monitor watches what is in it."""
-        await self.registry.start()
-        self.monitor.start()
-
-    async def close(self) -> None:
-        await self.monitor.close()
-        await self.registry.close()
+        async with self.registry.followed():
+            self.monitor.start()
+            try:
+                yield
+            finally:
+                await self.monitor.close()
 
     async def check_address(self, base_url: str) -> None:
         """Raises AddressRefusal."""

@@ -6,9 +6,9 @@ from pydantic import SecretStr
 
 from app.config import LLMSettings, Settings
 from app.providers.addresses import AddressPolicy, host_key, literal_address
+from app.providers.credentials.secret_keys import FileKeys, KeyRing, SettingsKeys
 from app.providers.mock import MockFixtures
 from app.providers.provider import HealthCheck, KeyState, Provider, ProviderKind, ProviderSource
-from app.providers.secret_keys import FileKeys, KeyRing, SettingsKeys
 
 STUB, MOCK = "stub", "mock"
 # Names that the database cannot take: what they mean is fixed.

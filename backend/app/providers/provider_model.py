@@ -17,7 +17,7 @@ class LLMProvider(Base):
     """A provider that an admin registered; `models` as they are on the wire, prices as exact decimal strings.
 
     `version` grows with each change that a client sees. `sealed_key` is bound to the id and the address: see
-    providers/vault.py.
+    providers/credentials/vault.py.
     """
 
     __tablename__ = "llm_providers"

@@ -1,13 +1,12 @@
 """Every provider that calls may go to, by name, in memory: those of the settings, and over them the database's.
 
 The database wins: what an admin changes there is the later word, holds at once and needs no restart, and disabling or
-deleting it is one call. Whoever reads the snapshot waits for nothing; news of a change brings a new one, at once in
-this process and within seconds in the others, and a slow poll finds what no news told.
+deleting it is one call. Whoever reads the snapshot waits for nothing; a change brings a new one (`following.py`).
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -17,23 +16,19 @@ from pydantic import SecretStr
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import clock
-from app.announcements import News
 from app.database import Database
-from app.errors import ServiceUnavailable, StartRefused
+from app.errors import StartRefused
+from app.following import followed
+from app.providers.credentials.vault import Vault, VaultLocked
 from app.providers.provider import HealthCheck, KeyState, ModelSpec, Provider, ProviderKind
 from app.providers.provider_model import LLMProvider
 from app.providers.service import PROVIDERS, stored_origin
-from app.providers.vault import Vault, VaultLocked
 
 log = structlog.get_logger()
-# On SQLite every commit beside us may be the change: under load one look in this time, not one a commit.
-_SHORTEST_GAP_SECONDS = 2.0
-_POLL_SECONDS = 60.0
 
 
 class ProviderRegistry:
-    """`start` before the first snapshot, `close` after the last."""
+    """Of a process; up to date while it is `followed`."""
 
     def __init__(self, database: Database, vault: Vault, from_settings: Mapping[str, Provider]) -> None:
         self._database = database
@@ -44,9 +39,6 @@ class ProviderRegistry:
         self._seen: Any = ()
         self._warned: set[tuple[str, int]] = set()
         self._turn = asyncio.Lock()
-        self._news = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._unsubscribe: Callable[[], None] | None = None
 
     def snapshot(self) -> Mapping[str, Provider]:
         """By name; disabled ones too, so that nobody takes a provider of the settings for them."""
@@ -56,19 +48,9 @@ class ProviderRegistry:
         """From now on `listener` is told of each new snapshot."""
         self._listeners.append(listener)
 
-    async def start(self) -> None:
-        """A database that is away is no reason not to start: the settings' providers hold until it is back."""
-        self._unsubscribe = self._database.noticeboard.subscribe(self._hear)
-        if not await self._refresh_if_possible():
-            self._news.set()
-        self._task = asyncio.create_task(self._follow())
-
-    async def close(self) -> None:
-        if self._unsubscribe is not None:
-            self._unsubscribe()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+    def followed(self) -> AbstractAsyncContextManager[None]:
+        """In the block, it is as the database has it; while that is away, the settings' providers hold."""
+        return followed(self._database, PROVIDERS, self.refresh)
 
     async def refresh(self) -> None:
         """The database as it is now; in turn, so that an older reading never replaces a newer one."""
@@ -135,31 +117,6 @@ class ProviderRegistry:
             self._warn_once("provider.key_unreadable", row)
             return None, KeyState.UNREADABLE
         return secret, KeyState.SET
-
-    def _hear(self, news: News) -> None:
-        if news.anything or PROVIDERS in news.configured:
-            self._news.set()
-
-    async def _follow(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_POLL_SECONDS):
-                    await self._news.wait()
-            self._news.clear()
-            if not await self._refresh_if_possible():
-                self._news.set()
-            await clock.sleep(_SHORTEST_GAP_SECONDS)
-
-    async def _refresh_if_possible(self) -> bool:
-        try:
-            await self.refresh()
-        except ServiceUnavailable as error:
-            log.warning("providers.not_refreshed", exc_info=error)
-            return False
-        except Exception:  # whatever it is, the news after it must be heard
-            log.exception("providers.not_refreshed")
-            return False
-        return True
 
 
 def _all_providers(session: Session) -> Sequence[LLMProvider]:

@@ -18,8 +18,8 @@ from app.clock import local_seconds
 from app.database import Database
 from app.errors import LeaseLost, LLMApiError, LLMError, LLMTimeout, QueryCancelled, ServiceUnavailable
 from app.llm.attempts import AttemptRecorder
-from app.llm.books import Books, JobRecorder
 from app.llm.call import Finished, StreamEvent
+from app.llm.ledger.lane_books import Books, JobRecorder
 from app.queries import service
 from app.queries.asking import done, failed
 from app.queries.lane import QueryLane

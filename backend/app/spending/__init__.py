@@ -1,1 +1,1 @@
-"""Money: what may be spent, what was, and who is told; the ledger's rows themselves are kept by `llm/ledger.py`."""
+"""Money: what may be spent, what was, and who is told; the rows of the ledger are kept by `llm/ledger`."""

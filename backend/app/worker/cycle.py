@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from app.database import blames_statement
 from app.errors import LLMApiError
-from app.llm import ledger
 from app.llm.attempts import Attempt
+from app.llm.ledger import statements as ledger
 from app.worker import lease
 from app.worker.lane import Ended, Lane, Work
 

@@ -21,7 +21,7 @@ from app.announcements import News
 from app.database import Database
 from app.errors import LeaseLost, LLMApiError, LLMError, LLMTimeout, ServiceUnavailable
 from app.llm.attempts import Attempt
-from app.llm.books import Books, JobRecorder
+from app.llm.ledger.lane_books import Books, JobRecorder
 from app.worker import lease
 from app.worker.cycle import (
     Cycle,

@@ -10,7 +10,7 @@ from httpx import AsyncClient
 
 from app.clock import utc_now
 from app.database import Database, new_id
-from app.llm.attempt_model import LLMAttempt
+from app.llm.ledger.attempt_model import LLMAttempt
 from tests.conftest import Json
 
 Book = Callable[..., Awaitable[None]]

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
-from app.llm.client import LLMClient
+from app.llm.vendors.client import LLMClient
 from tests.llm.recorder import llm_settings
 from tests.protocol_server.server import ProtocolServer, running_server
 

@@ -12,7 +12,7 @@ from app.errors import LLMError
 from app.llm.call import Call, Completion, Delta, Finished, Parameters, Restarted, Spender, StreamEvent
 from app.llm.gateway import Gateway
 from app.llm.routing_rules import RoutingRules, TaskRules, load_rules
-from app.llm.upstreams import build_upstreams
+from app.llm.vendors.upstreams import build_upstreams
 from app.providers.from_settings import providers_of
 from app.providers.provider import Provider, ProviderKind
 from tests.llm.recorder import KEY, MODEL, SENTENCE, Recorder, llm_settings

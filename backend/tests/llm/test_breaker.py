@@ -5,8 +5,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from app.llm.breaker import Breaker, CircuitState, Pass
-from app.llm.gate import UNLIMITED
+from app.llm.traffic.breaker import Breaker, CircuitState, Pass
+from app.llm.traffic.gate import UNLIMITED
 from tests.llm.test_gate import Hands
 
 MODEL = "openai/gpt-4o-mini"

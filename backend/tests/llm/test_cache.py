@@ -15,13 +15,13 @@ from app.clock import utc_now
 from app.database import Database
 from app.enrichment.schemas import EnrichmentSchema
 from app.errors import LLMError, LLMUnreachable
-from app.llm.attempt_model import LLMAttempt
 from app.llm.cache import forget_expired
 from app.llm.cache_model import CachedAnswer
 from app.llm.call import CacheScope, Call, Completion, Delta, Finished, Parameters, Spender
 from app.llm.gateway import Gateway
+from app.llm.ledger.attempt_model import LLMAttempt
 from app.llm.routing_rules import RoutingRules, TaskRules, load_rules
-from app.llm.upstreams import build_upstreams
+from app.llm.vendors.upstreams import build_upstreams
 from app.providers.from_settings import providers_of
 from tests.llm.gateway_calls import SECOND, chat
 from tests.llm.recorder import MODEL, Recorder, llm_settings

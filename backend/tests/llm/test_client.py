@@ -219,7 +219,7 @@ async def test_closing_ends_the_calls_under_way_and_the_threads(
 def test_a_process_that_has_called_leaves_without_a_word(upstream: ProtocolServer) -> None:
     script = f"""
 import asyncio
-from app.llm.client import LLMClient
+from app.llm.vendors.client import LLMClient
 from tests.llm.recorder import llm_settings, request
 async def main():
     client = LLMClient(llm_settings({upstream.base_url!r}))

@@ -7,12 +7,12 @@ import pytest
 
 from app.context.fitting import GAP
 from app.errors import LLMContextTooLong, LLMUnreachable
-from app.llm import client as client_module
 from app.llm.call import Call, Parameters, Spender
-from app.llm.client import LLMClient
 from app.llm.extraction import ModelFacts
 from app.llm.requests import render
 from app.llm.routing import Candidate
+from app.llm.vendors import client as client_module
+from app.llm.vendors.client import LLMClient
 from app.prompts.registry import as_in_files
 from app.providers.provider import Provider, ProviderKind
 from tests.llm.gateway_calls import chat
@@ -25,7 +25,7 @@ async def test_a_start_that_failed_is_tried_again_on_a_later_use(
     upstream: ProtocolServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hands, start = Hands(), client_module._start_engine
-    monkeypatch.setattr("app.llm.client.clock.local_seconds", hands)
+    monkeypatch.setattr("app.llm.vendors.client.clock.local_seconds", hands)
     failures = [OSError("no room"), OSError("no room")]
 
     async def start_or_fail(settings: Any) -> Any:

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from app.llm.extraction import ModelFacts
-from app.llm.vendor_answer import usage_at
+from app.llm.vendors.answer import usage_at
 
 FACTS = ModelFacts("openai", input_price_usd=Decimal(1), output_price_usd=Decimal(1))
 

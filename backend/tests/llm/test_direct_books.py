@@ -11,10 +11,10 @@ from sqlalchemy import select, update
 from app.clock import utc_now
 from app.config import LLMSettings
 from app.database import Database
-from app.llm.attempt_model import LLMAttempt
 from app.llm.call import Completion, Spender
-from app.llm.direct_books import doubt_expired
 from app.llm.gateway import Gateway, build_gateway
+from app.llm.ledger.attempt_model import LLMAttempt
+from app.llm.ledger.direct_books import doubt_expired
 from app.prompts.registry import as_in_files
 from tests.llm.gateway_calls import chat
 from tests.llm.recorder import MODEL, billed, llm_settings

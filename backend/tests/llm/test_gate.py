@@ -14,7 +14,7 @@ from app.errors import (
     LLMUnreachable,
     Remedy,
 )
-from app.llm.gate import UNLIMITED, Admission, ProviderGate
+from app.llm.traffic.gate import UNLIMITED, Admission, ProviderGate
 
 NAME = "openai"
 

@@ -6,8 +6,8 @@ from itertools import cycle
 
 from app import clock
 from app.errors import LLMError
-from app.llm.breaker import CircuitState
 from app.llm.call import Completion
+from app.llm.traffic.breaker import CircuitState
 from tests.llm.gateway_calls import SPARE, Door, chat, door
 from tests.llm.recorder import MODEL
 from tests.protocol_server.server import ProtocolServer

@@ -15,8 +15,8 @@ from app.errors import (
     LLMTimeout,
     LLMUnreachable,
 )
-from app.llm.breaker import CircuitState
 from app.llm.call import Completion
+from app.llm.traffic.breaker import CircuitState
 from tests.llm.gateway_calls import SECOND, SPARE, chat, door
 from tests.llm.recorder import MODEL, billed
 from tests.protocol_server.server import ProtocolServer

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import LLMRateLimited
-from app.llm import limits as limits_module
 from app.llm.call import Completion
-from app.llm.limits import Limits, Ticket, Turnstile, Turnstiles
-from app.llm.window import SlidingMinute
+from app.llm.traffic import limits as limits_module
+from app.llm.traffic.limits import Limits, Ticket, Turnstile, Turnstiles
+from app.llm.traffic.window import SlidingMinute
 from tests.llm.gateway_calls import chat, door
 from tests.llm.test_gate import Hands
 from tests.protocol_server.server import ProtocolServer

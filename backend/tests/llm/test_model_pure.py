@@ -17,11 +17,11 @@ from app.errors import (
     LLMRateLimited,
     LLMUnreachable,
 )
-from app.llm.answer_form import without_fence
 from app.llm.extraction import ModelFacts, provider_of
 from app.llm.faults import codes_in, fault_of_status, retry_after_seconds
-from app.llm.model_check import live_problem, problems_of
-from app.llm.starts import Starts, request_has_left
+from app.llm.vendors.answer_form import without_fence
+from app.llm.vendors.model_check import live_problem, problems_of
+from app.llm.vendors.starts import Starts, request_has_left
 from tests.llm.conftest import MakeClient
 from tests.llm.recorder import MODEL, llm_settings, request
 from tests.protocol_server.server import ProtocolServer

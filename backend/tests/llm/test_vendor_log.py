@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from app.llm.vendor_log import filters_kept_out
+from app.llm.vendors.logs import filters_kept_out
 
 BACKEND = Path(__file__).resolve().parents[2]
 # In a process of its own: in this one litellm may have been imported long ago.
 START_AND_COUNT = """
 import asyncio, logging
 from app.config import LLMSettings
-from app.llm.client import LLMClient
+from app.llm.vendors.client import LLMClient
 
 async def main():
     client = LLMClient(LLMSettings())

@@ -14,7 +14,6 @@ from sqlalchemy import text, update
 from app.database import Database
 from app.errors import NotFound, NotReady, ServiceUnavailable
 from app.newswire import Newswire
-from app.prompts import registry as registry_module
 from app.prompts import versions
 from app.prompts.files import TemplateSet, load_templates
 from app.prompts.prompt_model import PromptVersionRow
@@ -182,7 +181,7 @@ async def test_another_process_hears_of_a_change(database_url: str, database: Da
 async def test_after_an_outage_the_change_is_found(
     database: Database, monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
 ) -> None:
-    monkeypatch.setattr(registry_module, "_SHORTEST_GAP_SECONDS", 0.01)
+    monkeypatch.setattr("app.following._SHORTEST_GAP_SECONDS", 0.01)
     loaded = load_templates()
     async with process(database, loaded) as registry:
         real, tries = database.read, []

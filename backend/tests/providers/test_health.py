@@ -15,6 +15,8 @@ from pydantic import SecretStr
 
 from app.config import LLMSettings
 from app.providers.addresses import AddressPolicy
+from app.providers.credentials.secret_keys import SettingsKeys, new_key
+from app.providers.credentials.vault import Vault
 from app.providers.from_settings import providers_of
 from app.providers.health import Health, HealthMonitor, is_watched, judge
 from app.providers.outbound import ConnectionGuard
@@ -22,8 +24,6 @@ from app.providers.probe import HttpProbe, Sign, headers_of, list_address
 from app.providers.provider import HealthCheck, KeyState, Provider, ProviderKind
 from app.providers.registry import ProviderRegistry
 from app.providers.schemas import HealthState
-from app.providers.secret_keys import SettingsKeys, new_key
-from app.providers.vault import Vault
 from tests.protocol_server.certificates import Authority
 from tests.protocol_server.server import ProtocolServer
 

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from app.config import LLMSettings
-from app.llm.http_session import http_session
+from app.llm.vendors.http_session import http_session
 from app.providers.addresses import AddressPolicy, AddressRefusal
 from app.providers.outbound import AddressRefused, ConnectionGuard, RedirectRefused, check_base_url
 

@@ -12,9 +12,9 @@ from httpx import AsyncClient
 
 from app.accounts.roles import Role
 from app.cursors import encode_cursor
+from app.providers.credentials.secret_keys import FileKeys
+from app.providers.credentials.vault import Vault
 from app.providers.registry import ProviderRegistry
-from app.providers.secret_keys import FileKeys
-from app.providers.vault import Vault
 from tests.conftest import Json, code_of
 from tests.providers.conftest import KEY, NameService, form
 

@@ -16,12 +16,12 @@ from app.config import LLMSettings
 from app.database import Database
 from app.errors import ServiceUnavailable
 from app.newswire import Newswire
+from app.providers.credentials.secret_keys import SettingsKeys, new_key
+from app.providers.credentials.vault import Vault
 from app.providers.from_settings import providers_of
 from app.providers.provider import HealthCheck, KeyState, ModelSpec, Provider, ProviderKind, ProviderSource
 from app.providers.provider_model import LLMProvider
 from app.providers.registry import ProviderRegistry
-from app.providers.secret_keys import SettingsKeys, new_key
-from app.providers.vault import Vault
 from tests.conftest import Json
 from tests.providers.conftest import KEY
 
@@ -89,9 +89,8 @@ async def other(app: FastAPI) -> AsyncIterator[ProviderRegistry]:
     newswire = Newswire(database)
     newswire.start()
     registry = ProviderRegistry(database, app.state.providers.vault, providers_of(llm()))
-    await registry.start()
-    yield registry
-    await registry.close()
+    async with registry.followed():
+        yield registry
     await newswire.close()
     await database.close()
 
@@ -174,8 +173,6 @@ async def test_a_database_that_is_away_leaves_the_settings_and_is_tried_again(
 
     monkeypatch.setattr("app.clock.sleep", turn)
     registry = ProviderRegistry(database, Vault(SettingsKeys([new_key()])), providers_of(llm()))
-    await registry.start()
-    assert set(registry.snapshot()) == {"stub"}
-    async with asyncio.timeout(5):
+    async with registry.followed(), asyncio.timeout(5):
+        assert set(registry.snapshot()) == {"stub"}
         await tried.wait()
-    await registry.close()

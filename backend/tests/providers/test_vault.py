@@ -23,13 +23,13 @@ from app.database import Database
 from app.errors import StartRefused
 from app.logs import configure_logs
 from app.providers.addresses import AddressPolicy
+from app.providers.credentials.rotation import _replace, _Sealed, rotate
+from app.providers.credentials.secret_keys import FileKeys, SettingsKeys, new_key
+from app.providers.credentials.vault import Vault, VaultLocked
 from app.providers.outbound import ConnectionGuard
 from app.providers.probe import HttpProbe
 from app.providers.provider_model import LLMProvider
 from app.providers.registry import ProviderRegistry
-from app.providers.rotation import _replace, _Sealed, rotate
-from app.providers.secret_keys import FileKeys, SettingsKeys, new_key
-from app.providers.vault import Vault, VaultLocked
 from tests.conftest import Json
 from tests.engines import chosen_engine
 from tests.providers.conftest import KEY

@@ -10,9 +10,9 @@ import pytest
 
 from app.database import Database
 from app.errors import LLMBudgetExceeded
-from app.llm import ledger
 from app.llm.attempts import Attempt, AttemptOutcome, Purpose
-from app.llm.books import Books
+from app.llm.ledger import statements as ledger
+from app.llm.ledger.lane_books import Books
 from app.spending.budget import EACH, Budget, Period, Scope, Spender, budgets_of, covers
 from tests.spending.till import CENT, EACH_DAY, SYSTEM_DAY, Till
 

@@ -7,8 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from app.llm import ledger
 from app.llm.attempts import Attempt, AttemptOutcome
+from app.llm.ledger import statements as ledger
 from app.spending.budget import Period
 from tests.spending.till import CENT, EACH_DAY, SYSTEM_DAY, Till
 

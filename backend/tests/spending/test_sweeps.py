@@ -15,7 +15,7 @@ from app.clock import utc_now
 from app.config import Settings
 from app.database import Base, Database
 from app.items.item_model import IdempotencyKey, Item, ItemEvent
-from app.llm.attempt_model import LLMAttempt
+from app.llm.ledger.attempt_model import LLMAttempt
 from app.queries.query_model import Query
 from app.sweeps.retention import sweeps_of
 from app.sweeps.sweeper import count_old, sweep_all

@@ -15,7 +15,7 @@ from app.analytics.usage import GroupBy, usage
 from app.cli.commands import UsageBy
 from app.clock import utc_now
 from app.database import Database, new_id
-from app.llm.attempt_model import LLMAttempt
+from app.llm.ledger.attempt_model import LLMAttempt
 from tests.conftest import AsUser
 
 BACKEND = Path(__file__).resolve().parents[2]

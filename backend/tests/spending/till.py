@@ -12,10 +12,10 @@ from app.clock import utc_now
 from app.database import Database, from_pico, new_id
 from app.errors import LLMBudgetExceeded
 from app.items.item_model import Item
-from app.llm import ledger
 from app.llm.attempts import Attempt, AttemptOutcome, Purpose, Usage
-from app.llm.books import Books
-from app.llm.ledger import Account
+from app.llm.ledger import statements as ledger
+from app.llm.ledger.lane_books import Books
+from app.llm.ledger.statements import Account
 from app.spending.budget import EACH, Budget, Period, Scope
 from app.spending.budget_model import LLMSpend, SpendingAlert
 from app.spending.service import WaitingRows, replace_budgets

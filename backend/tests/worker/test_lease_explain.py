@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from app.items.item import ItemStatus
 from app.items.item_model import Item
-from app.llm import ledger
 from app.llm.attempts import Attempt, AttemptOutcome
+from app.llm.ledger import statements as ledger
 from app.worker import lease
 from app.worker.fairness import fair_rank
 from tests.worker.vault import Vault

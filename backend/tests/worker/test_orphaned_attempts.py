@@ -6,8 +6,8 @@ from sqlalchemy.orm import Session
 
 from app.items.item import ItemStatus
 from app.llm.attempts import AttemptOutcome, Usage
-from app.llm.books import Books, JobRecorder
-from app.llm.ledger import Account, settle
+from app.llm.ledger.lane_books import Books, JobRecorder
+from app.llm.ledger.statements import Account, settle
 from app.worker import lease
 from tests.worker.vault import Vault
 

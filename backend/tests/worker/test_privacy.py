@@ -16,7 +16,7 @@ from app.items.schemas import EnrichmentOut
 from app.llm.attempts import AttemptOutcome
 from app.llm.gateway import Gateway
 from app.llm.routing_rules import RoutingRules, TaskRules, load_rules
-from app.llm.upstreams import build_upstreams
+from app.llm.vendors.upstreams import build_upstreams
 from app.providers.provider import KeyState, Provider, ProviderKind
 from app.worker.worker import Worker
 from tests.llm.recorder import Recorder, llm_settings

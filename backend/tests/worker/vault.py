@@ -20,9 +20,9 @@ from app.items import service
 from app.items.item import SourceType
 from app.items.item_model import Item, ItemEvent
 from app.items.schemas import ItemCreate, ItemOut, ItemPatch
-from app.llm.attempt_model import LLMAttempt
 from app.llm.attempts import UNRECORDED, AttemptOutcome, AttemptRecorder, FirstCall, Usage
-from app.llm.gate import UNLIMITED
+from app.llm.ledger.attempt_model import LLMAttempt
+from app.llm.traffic.gate import UNLIMITED
 from app.worker.retry import RetryPolicy
 from app.worker.worker import Worker, WorkerSettings
 

@@ -4,7 +4,7 @@ import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from app.llm.starts import headers_are_sent, request_has_left
+from app.llm.vendors.starts import headers_are_sent, request_has_left
 from app.providers.outbound import ConnectionGuard, RedirectRefused, refuse_redirect
 
 # A model that answers with more than this does not answer us. The vendors' code takes minutes over what is longer,

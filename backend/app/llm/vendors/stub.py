@@ -17,7 +17,7 @@ from app.errors import LLMError, LLMInvalidAnswer
 from app.llm.attempts import AttemptOutcome, AttemptRecorder, Usage
 from app.llm.call import Delta
 from app.llm.extraction import Answer, Extraction, Inquiry, Message, ModelFacts, provider_of
-from app.llm.vendor_answer import VendorAnswer
+from app.llm.vendors.answer import VendorAnswer
 from app.providers.mock import MockFixtures
 
 T = TypeVar("T")

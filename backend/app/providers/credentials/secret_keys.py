@@ -117,6 +117,6 @@ class FileKeys:
 
 
 def new_key() -> str:
-    from app.providers import fernet  # noqa: PLC0415 - see there
+    from app.providers.credentials import fernet  # noqa: PLC0415 - see there
 
     return fernet.make_key()

@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 from app.clock import utc_now
 from app.database import Database
 from app.errors import BudgetSpent, LeaseLost, LLMBudgetExceeded
-from app.llm import ledger
 from app.llm.attempts import NOTHING, UNSAID, Attempt, AttemptOutcome, Purpose, Saved
-from app.llm.ledger import Account, Booked
+from app.llm.ledger import statements as ledger
+from app.llm.ledger.statements import Account, Booked
 from app.spending.counters import Refusal
 
 

@@ -20,8 +20,8 @@ from sqlalchemy.sql.selectable import TextualSelect
 from app.clock import utc_now
 from app.database import from_pico, sqlite_time, to_pico
 from app.json_rows import ColumnType, encode_rows, rows_as_table
-from app.llm.attempt_model import LLMAttempt
 from app.llm.attempts import Attempt, AttemptOutcome, FirstCall, Purpose
+from app.llm.ledger.attempt_model import LLMAttempt
 from app.spending import counters
 from app.spending.budget import Spender
 from app.spending.counters import IS_COUNTING, Refusal, Reservation

@@ -21,14 +21,14 @@ from app import clock
 from app.config import LLMSettings
 from app.errors import LLMUnreachable
 from app.llm.attempts import UNRECORDED, AttemptRecorder
-from app.llm.background_loop import BackgroundLoop
 from app.llm.call import Delta
-from app.llm.engine import Engine
 from app.llm.extraction import Answer, Extraction, Inquiry, ModelFacts, provider_of
-from app.llm.limits import Turnstile
-from app.llm.tally import RunTally
-from app.llm.vendor_answer import VendorAnswer
-from app.llm.vendor_log import filters_kept_out, silence_vendor_loggers
+from app.llm.traffic.limits import Turnstile
+from app.llm.vendors.answer import VendorAnswer
+from app.llm.vendors.background_loop import BackgroundLoop
+from app.llm.vendors.engine import Engine
+from app.llm.vendors.logs import filters_kept_out, silence_vendor_loggers
+from app.llm.vendors.tally import RunTally
 from app.providers.provider import Provider
 
 _log = structlog.get_logger(__name__)

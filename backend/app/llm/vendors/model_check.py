@@ -2,8 +2,8 @@
 
 from app.config import LLMSettings
 from app.errors import LLMError
-from app.llm.client import LLMClient
 from app.llm.extraction import Answer, Extraction, Message, ModelFacts, provider_of
+from app.llm.vendors.client import LLMClient
 
 
 def problems_of(model: str, facts: ModelFacts, settings: LLMSettings) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import orjson
 from pydantic import SecretStr
 
-from app.providers.secret_keys import KeyRing
+from app.providers.credentials.secret_keys import KeyRing
 
 
 class VaultLocked(Exception):
@@ -28,7 +28,7 @@ class Vault:
 
     def seal(self, secret: SecretStr, *, provider_id: str, origin: str) -> str:
         """The keys are read anew: another process may have put a newer one first."""
-        from app.providers import fernet  # noqa: PLC0415 - see there
+        from app.providers.credentials import fernet  # noqa: PLC0415 - see there
 
         content = {"provider": provider_id, "origin": origin, "secret": secret.get_secret_value()}
         return fernet.encrypt(self._read_keys(), orjson.dumps(content))
@@ -46,7 +46,7 @@ class Vault:
 
     def reseal(self, sealed: str) -> str | None:
         """The same under the first key; null when it is so already. Raises VaultLocked."""
-        from app.providers import fernet  # noqa: PLC0415 - see there
+        from app.providers.credentials import fernet  # noqa: PLC0415 - see there
 
         keys = self._read_keys()
         if fernet.decrypt(keys[:1], sealed) is not None:
@@ -55,7 +55,7 @@ class Vault:
 
     def _decrypt(self, sealed: str) -> bytes:
         """Once more with the keys read anew: they may have been rotated beside us."""
-        from app.providers import fernet  # noqa: PLC0415 - see there
+        from app.providers.credentials import fernet  # noqa: PLC0415 - see there
 
         content = fernet.decrypt(self._keys, sealed) if self._keys else None
         if content is None:

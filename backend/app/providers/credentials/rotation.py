@@ -12,8 +12,8 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.database import Database
+from app.providers.credentials.vault import Vault, VaultLocked
 from app.providers.provider_model import LLMProvider
-from app.providers.vault import Vault, VaultLocked
 
 
 @dataclass(slots=True)

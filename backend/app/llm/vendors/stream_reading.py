@@ -11,8 +11,8 @@ from typing import Any
 from app.errors import LLMContentRefused, LLMInvalidAnswer, LLMUnreachable
 from app.llm.call import Delta
 from app.llm.extraction import Inquiry, ModelFacts
-from app.llm.tally import RunTally
-from app.llm.vendor_answer import Assembly, VendorAnswer
+from app.llm.vendors.answer import Assembly, VendorAnswer
+from app.llm.vendors.tally import RunTally
 
 # A model that goes on beyond this does not answer us.
 _LONGEST_ANSWER_CHARACTERS = 4_000_000

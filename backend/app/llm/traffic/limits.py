@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.errors import LLMRateLimited
-from app.llm.window import Entry, SlidingMinute
+from app.llm.traffic.window import Entry, SlidingMinute
 
 _LONGEST_QUEUE = 1000
 _SOON_SECONDS = 1.0

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from app.config import LLMSettings
 from app.llm.attempts import AttemptRecorder
 from app.llm.call import Delta
-from app.llm.client import LLMClient, Toll
 from app.llm.extraction import Answer, Extraction, Inquiry, ModelFacts
-from app.llm.stub import MockAuthor, OfflineUpstream, StubAuthor
-from app.llm.vendor_answer import VendorAnswer
+from app.llm.vendors.answer import VendorAnswer
+from app.llm.vendors.client import LLMClient, Toll
+from app.llm.vendors.stub import MockAuthor, OfflineUpstream, StubAuthor
 from app.providers.mock import MockFixtures
 from app.providers.provider import Provider, ProviderKind
 

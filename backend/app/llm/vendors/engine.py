@@ -23,18 +23,18 @@ from app.errors import (
     LLMRateLimited,
     LLMTimeout,
 )
-from app.llm.access import vendor_options
-from app.llm.answer_form import answer_form
 from app.llm.call import Delta
 from app.llm.extraction import Answer, Extraction, Inquiry, ModelFacts, provider_of
-from app.llm.http_session import http_session
-from app.llm.price_list import facts_of
-from app.llm.starts import Starts
-from app.llm.stream_reading import StreamReading
-from app.llm.tally import RunTally
-from app.llm.vendor_answer import VendorAnswer, answer_of, is_refused, usage_at, usage_of
-from app.llm.vendor_faults import VendorFaults
-from app.llm.vendor_http import http_handler
+from app.llm.vendors.access import vendor_options
+from app.llm.vendors.answer import VendorAnswer, answer_of, is_refused, usage_at, usage_of
+from app.llm.vendors.answer_form import answer_form
+from app.llm.vendors.faults import VendorFaults
+from app.llm.vendors.http import http_handler
+from app.llm.vendors.http_session import http_session
+from app.llm.vendors.price_list import facts_of
+from app.llm.vendors.starts import Starts
+from app.llm.vendors.stream_reading import StreamReading
+from app.llm.vendors.tally import RunTally
 from app.providers.from_settings import providers_of
 from app.providers.outbound import ConnectionGuard
 from app.providers.provider import Provider, ProviderKind

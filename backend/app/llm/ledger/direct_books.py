@@ -21,12 +21,12 @@ from app import clock
 from app.clock import utc_now
 from app.database import Database, new_id
 from app.errors import ServiceUnavailable
-from app.llm.attempt_model import LLMAttempt
 from app.llm.attempts import UNRECORDED, UNSAID, Attempt, AttemptOutcome, AttemptRecorder, Purpose, Saved
-from app.llm.books import over_budget
 from app.llm.cache import forget_expired
 from app.llm.call import Call
-from app.llm.ledger import purpose_columns, settle
+from app.llm.ledger.attempt_model import LLMAttempt
+from app.llm.ledger.lane_books import over_budget
+from app.llm.ledger.statements import purpose_columns, settle
 from app.spending import counters
 from app.spending.budget import Spender
 from app.spending.counters import Refusal, Reservation

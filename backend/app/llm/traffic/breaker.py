@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.llm.gate import UNLIMITED
+from app.llm.traffic.gate import UNLIMITED
 
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 15.0
 # With this many at a time and no fault among them it is as well as before.

@@ -19,8 +19,8 @@ from app.errors import (
     LLMUnreachable,
 )
 from app.llm.faults import codes_in, fault_of_status, retry_after_seconds
-from app.llm.http_session import AnswerTooLarge
-from app.llm.vendor_answer import json_of
+from app.llm.vendors.answer import json_of
+from app.llm.vendors.http_session import AnswerTooLarge
 from app.providers.outbound import AddressRefused, RedirectRefused
 
 _log = structlog.get_logger(__name__)

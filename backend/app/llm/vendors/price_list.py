@@ -4,8 +4,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from app.llm.access import bare_name, vendor_name
 from app.llm.extraction import ModelFacts
+from app.llm.vendors.access import bare_name, vendor_name
 from app.providers.provider import ModelSpec, Provider, ProviderKind
 
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from app.errors import LLMAuthRefused, LLMError, LLMTimeout, LLMUnreachable, Remedy
-from app.llm.breaker import Breaker, CircuitState, Pass
 from app.llm.extraction import provider_of
-from app.llm.gate import Admission, ProviderGate, is_provider_wide
 from app.llm.policy import blames_model, is_inconclusive
+from app.llm.traffic.breaker import Breaker, CircuitState, Pass
+from app.llm.traffic.gate import Admission, ProviderGate, is_provider_wide
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import asyncio
 
 from app.errors import LLMError, LLMInvalidAnswer
 from app.llm.attempts import Attempt, AttemptOutcome, AttemptRecorder, Usage
-from app.llm.limits import Ticket, Turnstile
+from app.llm.traffic.limits import Ticket, Turnstile
 
 
 class RunTally:

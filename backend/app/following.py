@@ -1,0 +1,69 @@
+"""Keeps in memory what the database holds of a topic: by news of a change, and by a slow poll for what no news told.
+
+At once in the process that changed it, within seconds in the others. Invariant: no fault of one reading ends it, or
+the process would go on with what it knew then, for ever and without a word.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+
+from app import clock
+from app.announcements import News
+from app.database import Database
+from app.errors import ServiceUnavailable
+
+log = structlog.get_logger()
+# On SQLite every commit beside us may be the change: under load one look in this time, not one a commit.
+_SHORTEST_GAP_SECONDS = 2.0
+_POLL_SECONDS = 60.0
+
+
+@asynccontextmanager
+async def followed(database: Database, topic: str, refresh: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """In the block, `refresh` is called after each change of `topic`, a name in `News.configured`; and once before.
+
+    A database that is away is no reason not to begin.
+    """
+    news = asyncio.Event()
+
+    def hear(told: News) -> None:
+        if told.anything or topic in told.configured:
+            news.set()
+
+    unsubscribe = database.noticeboard.subscribe(hear)
+    if not await _refresh_if_possible(topic, refresh):
+        news.set()
+    task = asyncio.create_task(_follow(topic, refresh, news))
+    try:
+        yield
+    finally:
+        unsubscribe()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _follow(topic: str, refresh: Callable[[], Awaitable[None]], news: asyncio.Event) -> None:
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_POLL_SECONDS):
+                await news.wait()
+        news.clear()
+        if not await _refresh_if_possible(topic, refresh):
+            news.set()
+        await clock.sleep(_SHORTEST_GAP_SECONDS)
+
+
+async def _refresh_if_possible(topic: str, refresh: Callable[[], Awaitable[None]]) -> bool:
+    try:
+        await refresh()
+    except ServiceUnavailable as error:
+        log.warning("configuration.not_refreshed", topic=topic, exc_info=error)
+        return False
+    except Exception:  # whatever it is, the news after it must be heard
+        log.exception("configuration.not_refreshed", topic=topic)
+        return False
+    return True
