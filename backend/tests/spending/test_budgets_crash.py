@@ -66,7 +66,7 @@ class Bank:
         return query(self.processes.database_url, statement)
 
     def outcomes(self) -> dict[str | None, int]:
-        return dict(self.rows("SELECT outcome, COUNT(*) FROM llm_attempts GROUP BY outcome"))  # type: ignore[arg-type]
+        return dict(self.rows("SELECT outcome, COUNT(*) FROM llm_attempts GROUP BY outcome"))
 
     def counters(self) -> dict[tuple[str, str], int]:
         """By scope and subject."""
