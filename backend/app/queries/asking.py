@@ -32,7 +32,6 @@ from app.prompts.prompt_version import PromptVersion
 from app.prompts.registry import PromptRegistry
 from app.queries.query_model import QueryStatus
 from app.queries.schemas import AttemptOut, ParametersIn, QueryAsked, QueryRequest, ReceiptOut, UsageOut
-from app.queries.structure import check_schema, form_of
 
 LANE = TASK = "query"
 Columns = dict[str, Any]
@@ -71,6 +70,8 @@ class Asker:
             pinned.prompt_version = prompt.version
             prompt.render("", asked.variables, asked.document)
         if isinstance(asked, QueryRequest) and asked.json_schema is not None:
+            from app.queries.structure import check_schema  # noqa: PLC0415 - jsonschema is for those who have one
+
             check_schema(asked.json_schema)
         try:
             await self._gateway.check(self.call_of(pinned, ""))
@@ -109,6 +110,8 @@ class Asker:
             if request.json_schema is None:
                 completion = await self._gateway.complete(call, recorder)
                 return done(completion.content, completion.finish_reason, completion.receipt)
+            from app.queries.structure import form_of  # noqa: PLC0415 - as above
+
             answer = await self._gateway.extract(call, form_of(request.json_schema), recorder)
         except (QueryRefused, PromptRefused) as refusal:
             raise LLMBadRequest(refusal.message) from refusal
