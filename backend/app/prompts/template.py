@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, Strict, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.prompts.variables import StoredValue, Variable
-from app.web import Text, WireModel
+from app.prompts.variables import Variable
+from app.web import StorableJson, Text, WireModel
 
 PROMPT_ID = r"^[a-z][a-z0-9_-]{0,63}$"
 NAME = r"^[a-z][a-z0-9_]{0,39}$"
@@ -114,7 +114,7 @@ class Case(Form):
     """A trial of the template. `stub_answer` stands for the model's where none is asked."""
 
     name: Annotated[Text, StringConstraints(min_length=1, max_length=100)]
-    variables: Annotated[dict[Name, StoredValue], Field(default_factory=dict)]
+    variables: Annotated[dict[Name, StorableJson], Field(default_factory=dict)]
     document: PartText | None = None
     stub_answer: PartText | None = None
     expect: Expectation = Expectation()
