@@ -80,7 +80,7 @@ def wish_of(call: Call) -> Wish:
     hints = hints_of(call)
     task = (f"{TASK_PREFIX}{hints.task}",) if hints.task not in {None, call.task} else ()
     complexity = call.complexity or Complexity(hints.complexity or Complexity.STANDARD)
-    return Wish(call.task, call.privacy, call.models, task, complexity, tokens)
+    return Wish(call.task, call.privacy, call.models, (*hints.models, *task), complexity, tokens)
 
 
 def hints_of(call: Call) -> ModelHints:
