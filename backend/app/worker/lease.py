@@ -4,7 +4,7 @@ The fence is in each of them: a row is written only under the `claim_seq` that i
 finds no row. All run in the caller's transaction; their SQL is in `statements`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,14 @@ from app.worker.statements import MAX_DEATHS, statements_of
 
 __all__ = [
     "MAX_DEATHS",
+    "Outlook",
     "Reclaimed",
     "beat",
     "claim",
     "finish",
     "finish_all",
     "give_back",
+    "look",
     "promote_due",
     "reclaim",
     "seconds_until_due",
@@ -36,6 +38,14 @@ class Reclaimed:
 
     ids: list[str]
     poisoned: list[Ended]
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Whether there is something to claim or to sweep, and else when there will be, as `seconds_until_due` says."""
+
+    is_due: bool
+    due_in_seconds: float | None
 
 
 def claim(session: Session, work: WorkTable, *, owner: str, lease_seconds: float, limit: int) -> list[Work]:
@@ -133,8 +143,19 @@ def give_back(
     return session.execute(sql.give_back, {**fence, **sql.later(delay_seconds)}).first() is not None
 
 
+def look(session: Session, work: WorkTable) -> Outlook:
+    """Whether a cycle would find anything to do: one statement that writes nothing, for a worker that idles."""
+    sql = statements_of(session, work)
+    is_ready, has_orphans, *waits = session.execute(sql.outlook, sql.now()).one()
+    due = _soonest(waits)
+    return Outlook(bool(is_ready or has_orphans or due == 0), due)
+
+
 def seconds_until_due(session: Session, work: WorkTable) -> float | None:
     """How long until the next deferred row is due or the next lease runs out; null when there is none of either."""
     sql = statements_of(session, work)
-    waits = session.execute(sql.seconds_until_due, sql.now()).one()
+    return _soonest(session.execute(sql.seconds_until_due, sql.now()).one())
+
+
+def _soonest(waits: Iterable[float | None]) -> float | None:
     return min((max(0.0, seconds) for seconds in waits if seconds is not None), default=None)

@@ -19,6 +19,7 @@ from app.clock import utc_now
 from app.database import sqlite_time
 from app.errors import LLMInterrupted
 from app.json_rows import ColumnType, rows_as_table
+from app.llm.ledger.statements import orphans_of
 from app.worker.lane import WorkTable
 
 MAX_DEATHS = 3
@@ -39,6 +40,7 @@ class Statements:
     finish_each: str
     give_back: TextClause
     seconds_until_due: TextClause
+    outlook: TextClause
 
     def now(self) -> dict[str, Any]:
         return {"now": sqlite_time(utc_now())} if self.on_sqlite else {}
@@ -70,6 +72,7 @@ def _build(work: WorkTable, engine: str) -> Statements:
         finish_each=sql.finish_each(),
         give_back=sql.give_back(),
         seconds_until_due=sql.seconds_until_due(),
+        outlook=sql.outlook(),
     )
 
 
@@ -164,9 +167,20 @@ class _Sql:
         )
 
     def seconds_until_due(self) -> TextClause:
+        return text(f"SELECT {self._waits()}")
+
+    def outlook(self) -> TextClause:
+        # Ordered as a claim is: else the planner walks through all that wait for one that does not.
+        ready = (
+            f"SELECT id FROM {self._table} WHERE {self._working} AND lease_owner IS NULL AND not_before IS NULL"  # noqa: S608
+            " ORDER BY rank, created_at, id LIMIT 1"
+        )
+        return text(f"SELECT ({ready}) IS NOT NULL, EXISTS ({orphans_of(self._table)}), {self._waits()}")
+
+    def _waits(self) -> str:
         waiting = f"{self._working} AND lease_owner IS NULL AND not_before IS NOT NULL"
         leased = f"{self._working} AND lease_owner IS NOT NULL"
-        return text(f"SELECT {self._next('not_before', waiting)}, {self._next('lease_until', leased)}")
+        return f"{self._next('not_before', waiting)}, {self._next('lease_until', leased)}"
 
     def _next(self, column: str, condition: str) -> str:
         away = f"(julianday({column}) - julianday(:now)) * 86400.0"

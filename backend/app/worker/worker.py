@@ -122,17 +122,19 @@ class Worker:
             await self._release_all()  # of a worker that died: its calls must not go on when another takes its rows
 
     async def _cycle_until_done(self) -> None:
+        is_woken = True
         while not self._is_done():
             is_due = clock.local_seconds() >= self._sweep_at
             if self._has_news and is_due and not self._sweep_is_owed:
                 # What has just come in does not wait for the sweep, once: or under load it would never come.
                 await self._cycle(sweep=False)
                 self._sweep_is_owed = True
-            cycle = await self._cycle(sweep=is_due)
+            cycle = await self._cycle(sweep=is_due, looks_first=not is_woken)
+            is_woken = True
             if cycle is None:
                 await self._pause(_DATABASE_PAUSE_SECONDS)
             elif self._may_rest(cycle):
-                await self._pause(self._patience())
+                is_woken = await self._pause(self._patience())
 
     def _may_rest(self, cycle: Cycle) -> bool:
         has_more = len(cycle.claimed) == _BEGIN_TOGETHER and self._want(self._free()) > 0
@@ -161,8 +163,11 @@ class Worker:
         if lost.ids:
             log.info("worker.reclaimed_rows", lane=self._lane.name, rows=len(lost.ids), poisoned=len(lost.poisoned))
 
-    async def _cycle(self, *, sweep: bool = True) -> Cycle | None:
-        """One transaction; null when the database could not be used, and then nothing is forgotten."""
+    async def _cycle(self, *, sweep: bool = True, looks_first: bool = False) -> Cycle | None:
+        """One transaction; null when the database could not be used, and then nothing is forgotten.
+
+        `looks_first`: nothing is known to have happened, so none where a look finds nothing to do.
+        """
         self._end_overdue()
         endings, self._endings = self._endings, []
         want = self._want(self._free() + len(endings))
@@ -176,8 +181,10 @@ class Worker:
             if sweep and self._may_have_lost_leases():
                 # Or the sweep would take back our own rows, whose calls go on: after an outage, or a stopped process.
                 await self._beat()
-            async with self._turn:
-                cycle = await self._write(plan)
+            cycle = await self._look() if looks_first and not endings else None
+            if cycle is None:
+                async with self._turn:
+                    cycle = await self._write(plan)
         except ServiceUnavailable as error:
             # All of them: a lost lease is for the fence to find out, and the books must be written in any case.
             self._endings[:0] = endings
@@ -200,6 +207,10 @@ class Worker:
         if self._stopping:
             return 0
         return max(0, self._lane.allowance(free if self._is_brief else min(free, _BEGIN_TOGETHER)))
+
+    async def _look(self) -> Cycle | None:
+        outlook = await self._database.read(partial(lease.look, work=self._lane.work_table))
+        return None if outlook.is_due else Cycle(due_in_seconds=outlook.due_in_seconds)
 
     async def _write(self, plan: Plan) -> Cycle:
         try:
@@ -316,15 +327,17 @@ class Worker:
                 with structlog.contextvars.bound_contextvars(item_id=job.work.id, attempt=job.work.attempt):
                     job.cancel(self._after_fault(job.work, LLMTimeout()))
 
-    async def _pause(self, seconds: float) -> None:
+    async def _pause(self, seconds: float) -> bool:
+        """Whether something woke us before that."""
         if self._drain_ends is not None and clock.local_seconds() >= self._drain_ends:
             await self._release_all()
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
         except TimeoutError:
-            pass
+            return False
         self._wake.clear()
+        return True
 
     async def _release_all(self) -> None:
         """The drain is over: cancel what is in flight; the rows go back to the queue with their attempts."""

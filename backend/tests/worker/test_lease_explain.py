@@ -40,6 +40,10 @@ def _due(s: Session, vault: Vault) -> None:
     lease.seconds_until_due(s, vault.lane().work_table)
 
 
+def _look(s: Session, vault: Vault) -> None:
+    lease.look(s, vault.lane().work_table)
+
+
 def _beat(s: Session, vault: Vault) -> None:
     lease.beat(s, vault.lane().work_table, [("an id", 1)], lease_seconds=30)
 
@@ -71,6 +75,7 @@ def _settle(s: Session, vault: Vault) -> None:
         (_promote, ["ix_items_waiting"]),
         (_reclaim, ["ix_items_leased"]),
         (_due, ["ix_items_waiting", "ix_items_leased"]),
+        (_look, ["ix_items_ready", "ix_llm_attempts_open", "ix_items_waiting", "ix_items_leased"]),
         (_beat, ["items_1|pk_items"]),
         (_finish, ["items_1|pk_items"]),
         (_rank, ["ix_items_ready", "ix_items_leased", "ix_items_user_rank"]),

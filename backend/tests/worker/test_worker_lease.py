@@ -207,9 +207,9 @@ async def test_what_has_just_come_in_is_claimed_before_the_sweep(vault: Vault) -
     swept = []
     cycle = worker._cycle
 
-    async def watched(*, sweep: bool = True) -> Cycle | None:
+    async def watched(*, sweep: bool = True, **others: Any) -> Cycle | None:
         swept.append(sweep)
-        return await cycle(sweep=sweep)
+        return await cycle(sweep=sweep, **others)
 
     worker._cycle = watched  # type: ignore[method-assign]
     running = asyncio.create_task(worker.run())
@@ -252,8 +252,8 @@ async def test_long_calls_begin_in_groups(vault: Vault) -> None:
     groups: list[int] = []
     cycle = worker._cycle
 
-    async def watched(*, sweep: bool = True) -> Cycle | None:
-        done = await cycle(sweep=sweep)
+    async def watched(**how: Any) -> Cycle | None:
+        done = await cycle(**how)
         groups.append(len(done.claimed) if done else 0)
         return done
 

@@ -367,9 +367,15 @@ def _doubt_orphans(table: str, *, on_sqlite: bool) -> TextClause:
     now = _moment(":now", on_sqlite=on_sqlite)
     return text(
         f"UPDATE llm_attempts SET outcome = 'IN_DOUBT', ended_at = {now} WHERE id IN ("  # noqa: S608 - our own names
-        f"SELECT llm_attempts.id FROM llm_attempts JOIN {table} ON {table}.id = llm_attempts.item_id"
+        f"{orphans_of(table)}{'' if on_sqlite else ' FOR UPDATE OF llm_attempts SKIP LOCKED'})"
+    )
+
+
+def orphans_of(table: str) -> str:
+    """SQL: the ids of the attempts that are open though their row of `table` has gone on without them."""
+    return (
+        f"SELECT llm_attempts.id FROM llm_attempts JOIN {table} ON {table}.id = llm_attempts.item_id"  # noqa: S608
         f" WHERE llm_attempts.outcome IS NULL AND {table}.claim_seq <> llm_attempts.claim_seq"
-        f"{'' if on_sqlite else ' FOR UPDATE OF llm_attempts SKIP LOCKED'})"
     )
 
 
