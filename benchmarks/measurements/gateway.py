@@ -108,6 +108,7 @@ async def gateway(run: Run) -> list[Figure]:
         *_added(at_rest, "20/s"),
         *_over(at_rest, "20/s", "sdk", share="p50", target=10),
         *_added(crowded, "100 at once"),
+        *_over(crowded, "100 at once", "litellm", share="p50", target=100),
         *_over(crowded, "100 at once", "litellm", share="p99", target=100),
         *_costs(at_rest, "20/s"),
         *_costs(crowded, "100 at once"),
