@@ -44,7 +44,8 @@ class ParametersIn(_Closed):
 class QueryAsked(_Closed):
     """A prompt with its variables and the text that it is about, or messages that are sent as they are.
 
-    `model` is `provider/model`, for operators, or `task:NAME`; without it the task `query` decides.
+    `model` is `provider/model`, for operators, or `task:NAME`; without it the task `query` decides. Where `privacy` is
+    left out or null, the person's `defaultPrivacy` holds.
     """
 
     prompt_id: PromptId | None = None
@@ -55,7 +56,7 @@ class QueryAsked(_Closed):
     model: ModelName | None = None
     fallback_models: Annotated[tuple[ModelName, ...], Field(max_length=5)] = ()
     parameters: ParametersIn = ParametersIn()
-    privacy: Privacy = Privacy.ANY
+    privacy: Privacy | None = None
 
     @model_validator(mode="after")
     def _asks_one_thing(self) -> Self:
