@@ -47,7 +47,7 @@ from tests.test_queries_explain import plans_of
 ROWS, PEOPLE = 2000, 20
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 Run = Callable[[Session, str, str], Any]
-LANE = QueryLane(Asker(None, None, 10.0), 4)  # type: ignore[arg-type]  # its table alone is asked for
+LANE = QueryLane(Asker(None, None, None, deadline_seconds=9), 4)  # type: ignore[arg-type]  # for its table alone
 ASKED = QueryRequest.model_validate({"messages": [{"role": "user", "content": "?"}]})
 BUDGETS = [Budget(Scope.SYSTEM, "", Period.MONTH, Decimal(9)), Budget(Scope.USER, EACH, Period.DAY, Decimal(9))]
 
@@ -78,7 +78,7 @@ STATEMENTS: dict[str, tuple[list[str], Run]] = {
     "a query is cancelled": ([PK_QUERIES], service.cancel),
     "a query is asked": (
         ["ix_queries_ready", "ix_queries_user_rank", "sqlite_autoindex_queries_2|uq_queries_user_id"],
-        lambda s, user, _: service.enqueue(s, user, ASKED, "old key", quota=quota.QueryQuota(9, 9999)),
+        lambda s, user, _: service.enqueue(s, user, ASKED, service.Once("k", "x"), quota=quota.QueryQuota(9, 9999)),
     ),
     "how many run": (["ix_queries_user_rank"], lambda s, user, _: quota.take(s, user, quota.QueryQuota(0, 9999))),
     "who waits looks": ([PK_QUERIES], lambda s, _user, query: waiting._running(s, [query])),
