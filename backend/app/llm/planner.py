@@ -9,7 +9,7 @@ from app.llm.call import Call, Complexity, Spender
 from app.llm.extraction import ModelFacts, provider_of
 from app.llm.local_models import LocalModels, is_local_server
 from app.llm.requests import wish_of
-from app.llm.routing import TASK_PREFIX, Plan, Surroundings, make_plan, names_of, rules_of, usual_first
+from app.llm.routing import TASK_PREFIX, Plan, Surroundings, hinted_names, make_plan, names_of, rules_of, usual_first
 from app.llm.routing_rules import RoutingRules
 from app.llm.vendors.upstreams import Upstreams
 from app.prompts.template import ModelHints
@@ -60,7 +60,7 @@ class Planner:
 
     def usual_first(self, task: str, hints: ModelHints) -> tuple[str, str] | None:
         """The model that a plain call with such a prompt asks first, and why; None when that depends."""
-        if hints.task not in {None, task}:
+        if hints.models or hints.task not in {None, task}:
             return None
         first = usual_first(task, Complexity(hints.complexity or Complexity.STANDARD), self._surroundings())
         return None if first is None or self.is_down(provider_of(first[0])) else first
@@ -92,7 +92,8 @@ class Planner:
     def _models_of(self, call: Call, around: Surroundings) -> list[tuple[Provider, str]]:
         """Those that may be asked for it, as far as their providers are known."""
         wish = wish_of(call)
-        names = names_of(wish.models or (*wish.hint, f"{TASK_PREFIX}{wish.task}"), around)
+        usual = (*hinted_names(wish, around), f"{TASK_PREFIX}{wish.task}")
+        names = names_of(wish.models or usual, around)
         found = ((around.providers.get(provider_of(name)), name) for name in names)
         return [(provider, name) for provider, name in found if provider is not None]
 

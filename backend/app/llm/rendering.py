@@ -19,7 +19,7 @@ from app.context.tokens import ESTIMATOR, tokenizer_of
 from app.context.windows import UNKNOWN_WINDOW, DoesNotFit, Window, room_for_document
 from app.errors import LLMContextTooLong
 from app.llm.call import Call
-from app.llm.extraction import Message
+from app.llm.extraction import Message, said_in
 from app.llm.local_models import LocalModels
 from app.llm.requests import hints_of
 from app.llm.routing import Candidate
@@ -101,7 +101,7 @@ class Renderer:
         served = await self._local_models.tokenizer_for(candidate.provider, candidate.name, document.text)
         tokenizer = served or tokenizer_of(candidate.name)
         empty = prompt.render(candidate.provider.kind.value, call.variables, _SHORTEST_DOCUMENT)
-        fixed = sum([await self._desk.count(str(message["content"]), tokenizer) for message in empty])
+        fixed = sum([await self._desk.count(said_in(message), tokenizer) for message in empty])
         room = room_for_document(
             window, tokenizer, fixed_tokens=fixed + beside_tokens, output_tokens=output, messages=len(empty)
         )
