@@ -80,7 +80,7 @@ async def test_a_chat_under_way_keeps_a_query_out(client: AsyncClient, database:
 
 
 async def test_what_was_refused_does_not_count_for_the_day(client: AsyncClient) -> None:
-    codes = []
+    codes: list[int] = []
     while len(codes) < 3 * A_DAY:
         codes += [answer.status_code for answer in await asyncio.gather(*(chat(client) for _ in range(3)))]
     assert codes.count(200) == A_DAY
