@@ -30,7 +30,7 @@ def fetch_sources() -> Path:
     """The root of llama.cpp's sources."""
     wanted = FOLDER / "requirements.txt"
     wanted.write_text(f"{RELEASE} --hash={DIGEST}\n")
-    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "--require-hashes"]
+    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", "llama-cpp-python", "--require-hashes"]
     subprocess.run([*pip, "--dest", FOLDER, "-r", wanted], check=True)
     (archive,) = FOLDER.glob("*.tar.gz")
     with tarfile.open(archive) as packed:
