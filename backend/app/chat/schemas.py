@@ -79,12 +79,12 @@ Part = Annotated[TextPart | ImagePart | AudioPart | FilePart, Field(discriminato
 
 
 def _form_of(content: object) -> str:
-    return "[parts]" if isinstance(content, list) else "[text]"
+    return "parts" if isinstance(content, list) else "text"
 
 
 # Told apart before, so that a complaint is about the form that was meant.
 Content = Annotated[
-    Annotated[Text, StringConstraints(max_length=1_000_000), Tag("[text]")] | Annotated[list[Part], Tag("[parts]")],
+    Annotated[Text, StringConstraints(max_length=1_000_000), Tag("text")] | Annotated[list[Part], Tag("parts")],
     Discriminator(_form_of),
 ]
 
