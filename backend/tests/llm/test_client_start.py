@@ -4,9 +4,14 @@ from typing import Any
 
 import pytest
 
+from app import clock
 from app.errors import LLMUnreachable
+from app.llm.gateway import Gateway
+from app.llm.routing_rules import load_rules
 from app.llm.vendors import client as client_module
 from app.llm.vendors.client import LLMClient
+from app.llm.vendors.upstreams import build_upstreams
+from app.providers.provider import Provider, ProviderKind
 from tests.llm.recorder import llm_settings, request
 from tests.llm.test_gate import Hands
 from tests.protocol_server.server import ProtocolServer
@@ -36,3 +41,24 @@ async def test_a_start_that_failed_is_tried_again_on_a_later_use(
         hands.now += pause
     assert (await client.extract(request())).title
     await client.close()
+
+
+@pytest.mark.parametrize("kind", [ProviderKind.OPENAI, ProviderKind.STUB])
+async def test_the_vendors_get_ready_beside_the_start_where_a_provider_needs_them(
+    kind: ProviderKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[ProviderKind] = []
+
+    async def start(_upstreams: object) -> None:
+        started.append(kind)
+
+    monkeypatch.setattr("app.llm.vendors.upstreams.Upstreams.start", start)
+    gateway = Gateway(
+        llm_settings("http://127.0.0.1:9/v1"),
+        build_upstreams(llm_settings("http://127.0.0.1:9/v1")),
+        load_rules(None),
+        providers=lambda: {"own": Provider("own", kind)},
+    )
+    async with gateway.warming_up():
+        await clock.sleep(0)
+    assert started == ([] if kind is ProviderKind.STUB else [kind])
