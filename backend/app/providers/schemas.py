@@ -110,8 +110,20 @@ class Pagination(WireModel):
     has_more: bool
 
 
+class UnreadableProviderOut(WireModel):
+    """Stored in a form that this release does not know, as a newer one may have: no calls go there. PUT or DELETE it."""
+
+    id: str
+    name: str
+    version: int
+    reason: str
+
+
 class ProvidersOut(WireModel):
+    """`unreadable` are those of this page that cannot be shown as `providers`."""
+
     providers: list[ProviderOut]
+    unreadable: list[UnreadableProviderOut]
     from_settings: list[SettingsProviderOut]
     pagination: Pagination
 
