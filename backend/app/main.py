@@ -211,6 +211,7 @@ async def _calling(settings: Settings, database: Database) -> AsyncIterator[Call
             async with (
                 budgets.followed(),
                 gateway.keeping_books(),
+                gateway.sharing(),
                 alerts.telling(),
                 swept(database, sweeps_of(settings)),
             ):

@@ -16,6 +16,7 @@ from app.providers.schemas import (
     ProviderOut,
     ProviderStatusOut,
     SettingsProviderOut,
+    SharesOut,
     TrafficOut,
     UnreadableProviderOut,
     WiredKind,
@@ -114,6 +115,7 @@ def _health_out(health: Health) -> HealthOut:
 def _traffic_out(traffic: Traffic) -> TrafficOut:
     return TrafficOut(
         gate=GateOut.model_validate(traffic.gate),
+        shares=None if traffic.limits is None else SharesOut.model_validate(traffic.limits),
         breakers=[BreakerOut.model_validate(breaker) for breaker in traffic.breakers],
         in_flight=traffic.in_flight,
         waiting=traffic.waiting,
