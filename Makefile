@@ -16,7 +16,7 @@ FULLY_COVERED := backend/app/items/item.py,backend/app/worker/*,backend/app/llm/
 export COVERAGE_FILE ?= $(CURDIR)/.coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test test-postgres coverage check fix bench chaos
+.PHONY: help setup dev test test-postgres coverage check fix bench bench-gateway chaos
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ fix: ## format, and mend what ruff can mend
 
 bench: ## measure, each figure against its bound in the same run; ARGS goes to benchmarks
 	$(RUN) python -m benchmarks $(ARGS)
+
+bench-gateway: ## measure the gateway beside LiteLLM's proxy, which it installs elsewhere; ARGS="--short"
+	$(RUN) python -m benchmarks --only cached --only gateway $(ARGS)
 
 chaos: ## kill, pause and restart everything, then look for what was lost; ARGS="--short"
 	$(IN_BACKEND) python -m tests.chaos $(ARGS)

@@ -12,10 +12,12 @@ import orjson
 from benchmarks.figure import Figure, print_table
 from benchmarks.measurements.api import api
 from benchmarks.measurements.backlog import backlog
+from benchmarks.measurements.cached import cached
 from benchmarks.measurements.compression import compression
 from benchmarks.measurements.drain import drain, efficiency
 from benchmarks.measurements.fairness import fairness
 from benchmarks.measurements.footprint import footprint
+from benchmarks.measurements.gateway import gateway
 from benchmarks.measurements.models import models
 from benchmarks.measurements.pickup import pickup
 from benchmarks.measurements.restart import restart
@@ -32,7 +34,11 @@ MEASUREMENTS: dict[str, Measurement] = {
     "api": api,
     "footprint": footprint,
     "compression": compression,
+    "cached": cached,
+    "gateway": gateway,
 }
+# It installs a peer from the network: `make bench-gateway` asks for it.
+_ON_REQUEST = frozenset({"gateway"})
 _LIMIT_SECONDS = 1800
 
 
@@ -48,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     figures, failed = [], []
     with tempfile.TemporaryDirectory(prefix="litevault-bench-") as folder:
-        for name in chosen.only or MEASUREMENTS:
+        for name in chosen.only or [name for name in MEASUREMENTS if name not in _ON_REQUEST]:
             print(f"{name}: {(MEASUREMENTS[name].__doc__ or '').strip()}", flush=True)
             found = _measure_apart(name, chosen, Path(folder))
             figures += found

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 from sqlalchemy import make_url
 
-from app.migrations import migrate_in_thread
+from app.migrations import bring_up_to_date
 from tests.postgres_cluster import PostgresCluster, postgres_cluster
 
 WORDS = (
@@ -55,7 +55,7 @@ class Places:
             if self._cluster is None:
                 self._cluster = self._stack.enter_context(postgres_cluster())
             url = self._cluster.create_database(f"bench_{self._made}")
-        await migrate_in_thread(url)
+        await bring_up_to_date(url)
         return Place(engine, url, folder)
 
 

@@ -19,7 +19,7 @@ from tests.postgres_cluster import find_free_port
 _ROOT = Path(__file__).resolve().parents[1]
 _BACKEND = _ROOT / "backend"
 _MODULES = Path(tempfile.gettempdir()) / f"litevault-bench-modules-{os.getpid()}"
-_START_SECONDS = 60
+_START_SECONDS = 120  # of the slowest peer, on a busy machine
 _STOP_SECONDS = 30
 atexit.register(shutil.rmtree, _MODULES, ignore_errors=True)
 

@@ -27,7 +27,7 @@ from app.items import events_routes, tag_routes
 from app.items import routes as items_routes
 from app.llm.gateway import Gateway, build_gateway
 from app.logs import configure_logs
-from app.migrations import migrate_in_thread
+from app.migrations import bring_up_to_date
 from app.newswire import Newswire
 from app.prompts import routes as prompt_routes
 from app.prompts.registry import PromptRegistry, as_in_files, following
@@ -118,7 +118,7 @@ class PlainRefusal:
 
 @asynccontextmanager
 async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
-    await migrate_in_thread(settings.resolved_database_url)
+    await bring_up_to_date(settings.resolved_database_url)
     async with running(settings, with_worker=settings.worker_enabled) as process:
         app.state.database = process.database
         app.state.crew = process.crew

@@ -211,10 +211,21 @@ class Processes:
 
     def start_worker(self, **settings: object) -> RunningProcess:
         """A worker without an API, at work when this returns."""
-        worker = RunningProcess([sys.executable, "-c", _WORKER], self._environment(settings), self._log())
-        self._started.append(worker)
+        worker = self.start_script(_WORKER, **settings)
         worker.wait_log("worker.started")
         return worker
+
+    def start_script(self, code: str, **settings: object) -> RunningProcess:
+        """A Python program of a test's own, with the settings of a server."""
+        program = RunningProcess([sys.executable, "-c", code], self._environment(settings), self._log())
+        self._started.append(program)
+        return program
+
+    def kill_all(self) -> None:
+        """As `RunningProcess.kill` does."""
+        for process in self._started:
+            if process.is_running:
+                process.kill()
 
     def close(self) -> None:
         for process in self._started:
@@ -238,6 +249,19 @@ def query(database_url: str, statement: str) -> list[tuple[Any, ...]]:
         finally:
             connection.close()
     return asyncio.run(_query_postgres(database_url.replace("+asyncpg", ""), statement))
+
+
+def change(database_url: str, statement: str) -> None:
+    """Write past every process, as time or a hand would."""
+    if database_url.startswith("sqlite"):
+        connection = sqlite3.connect(make_url(database_url).database or "", timeout=30)
+        try:
+            connection.execute(statement)
+            connection.commit()
+        finally:
+            connection.close()
+    else:
+        asyncio.run(_query_postgres(database_url.replace("+asyncpg", ""), statement))
 
 
 async def _query_postgres(url: str, statement: str) -> list[tuple[Any, ...]]:

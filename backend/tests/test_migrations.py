@@ -1,17 +1,20 @@
 """The schema: from nothing up, down and up again, and the same as the models say."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 from sqlalchemy.orm import Session
 
 from app.database import Database
-from app.migrations import current_revision, migrate, newest_revision
+from app.migrations import bring_up_to_date, current_revision, known_revisions, migrate, newest_revision
 from tests.engines import fresh_database
 
 BACKEND = Path(__file__).resolve().parents[1]
@@ -86,3 +89,25 @@ def test_migrating_again_changes_nothing(database_url: str) -> None:
 
 def test_the_planned_revision_is_there() -> None:
     assert (BACKEND / "alembic" / "versions" / "005_add_enrichment_error.py").is_file()
+
+
+def test_the_names_of_the_files_tell_the_revisions_in_their_order(empty_url: str) -> None:
+    scripts = ScriptDirectory.from_config(alembic(empty_url)).walk_revisions()
+    assert known_revisions() == tuple(script.revision for script in scripts)
+
+
+@pytest.mark.parametrize("revision", [None, "003", "head"])
+def test_a_start_takes_a_database_of_any_age_to_the_newest_revision(empty_url: str, revision: str | None) -> None:
+    if revision is not None:
+        migrate(empty_url, revision)
+    asyncio.run(bring_up_to_date(empty_url))
+    assert run_state(empty_url)[0] == newest_revision()
+
+
+def test_where_nothing_is_to_migrate_alembic_is_not_imported(database_url: str) -> None:
+    script = (
+        "import asyncio, sys; import app.main; from app.migrations import bring_up_to_date;"
+        f" asyncio.run(bring_up_to_date({database_url!r})); print('alembic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=BACKEND)
+    assert done.stdout.splitlines()[-1] == "False"

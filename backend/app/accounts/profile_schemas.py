@@ -98,7 +98,8 @@ class PreferencesPatch(WireModel):
     """A field left out, or null, stays as it is.
 
     While `aiSuggestionsEnabled` is false, a text that is captured without saying `enrich` goes to no model.
-    `defaultPrivacy` is of texts that are captured without saying `privacy`; those that are there keep theirs.
+    `defaultPrivacy` is of texts that are captured, and of questions, without saying `privacy`; those that are there
+    keep theirs.
     """
 
     default_language: Annotated[str, _LANGUAGE_IN_SCHEMA, AfterValidator(_is_language)] | None = None

@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from sqlalchemy import Boolean, CheckConstraint, String, UniqueConstraint, true
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import Boolean, CheckConstraint, String, UniqueConstraint, select, true
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.accounts.privacy import Privacy, values_in_sql
 from app.clock import utc_now
@@ -35,3 +35,8 @@ class User(Base):
         UniqueConstraint("issuer", "subject"),
         CheckConstraint(f"default_privacy IN ({values_in_sql()})", name="default_privacy"),
     )
+
+
+def default_privacy(session: Session, user_id: str) -> Privacy:
+    """How private this person's texts are where nobody says it of one."""
+    return Privacy(session.scalars(select(User.default_privacy).where(User.id == user_id)).one())

@@ -26,7 +26,18 @@ from app.chat.schemas import (
 )
 from app.errors import ApiError, LLMError, LLMUnreachable, NotFound
 from app.llm.attempts import Usage
-from app.llm.call import CacheScope, Call, Completion, Delta, Finished, Parameters, Restarted, Spender, StreamEvent
+from app.llm.call import (
+    CacheScope,
+    Call,
+    Completion,
+    Delta,
+    Finished,
+    Parameters,
+    Privacy,
+    Restarted,
+    Spender,
+    StreamEvent,
+)
 from app.queries.asking import models_of, shown
 from app.queries.live import LiveCall
 from app.queries.passing_on import KEEP_ALIVE
@@ -37,12 +48,14 @@ TASK = "chat"
 _END = b"data: [DONE]\n\n"
 
 
-def call_of(body: ChatRequest, spender: Spender, deadline_seconds: float) -> Call:
+def call_of(body: ChatRequest, spender: Spender, privacy: Privacy, deadline_seconds: float) -> Call:
+    """`privacy` is the person's default: this wire has no word for it."""
     return Call(
         task=TASK,
         prompt=tuple(message_of(message) for message in body.messages),
         spender=spender,
         deadline_seconds=deadline_seconds,
+        privacy=privacy,
         models=models_of(body.model, body.fallback_models),
         parameters=_parameters(body),
         cache=CacheScope.PERSON,

@@ -5,8 +5,11 @@ CR LF. Of a run of flags or accents only the last thousand code points before a 
 """
 
 import re
+from functools import cache
+from typing import TYPE_CHECKING
 
-import regex
+if TYPE_CHECKING:
+    import regex
 
 # Start and end of a part of a text.
 Span = tuple[int, int]
@@ -16,7 +19,6 @@ _SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*\s+|[。！？｡]+[」』�
 _WORD_END = re.compile(r"\s+|(?<=[、，；：])")
 # A better cut is worth this share of the piece, and never more than a few paragraphs.
 _WORTH = ((_PARAGRAPH_END, 0.1), (_SENTENCE_END, 0.2), (_WORD_END, 0.3))
-_CLUSTER = regex.compile(r"\X")
 # Two halves that came apart, as JSON may hold them: together they are one character again.
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _WORTH_CHARS = 2000
@@ -69,7 +71,7 @@ def whole_before(text: str, place: int) -> int:
         return place - 1
     begin = _sure_start(text, place)
     # A slice, not the text from a place on: for each flag the matcher goes back to where the flags begin.
-    for cluster in _CLUSTER.finditer(text[begin : place + _LONGEST_CLUSTER_CHARS]):
+    for cluster in _cluster().finditer(text[begin : place + _LONGEST_CLUSTER_CHARS]):
         if begin + cluster.end() > place:
             return begin + cluster.start()
     return place
@@ -82,8 +84,15 @@ def whole_after(text: str, place: int) -> int:
         return before
     if _SURROGATE_PAIR.match(text, before):
         return before + 2
-    cluster = _CLUSTER.match(text[before : place + _LONGEST_CLUSTER_CHARS])
+    cluster = _cluster().match(text[before : place + _LONGEST_CLUSTER_CHARS])
     return before + cluster.end() if cluster else len(text)
+
+
+@cache
+def _cluster() -> "regex.Pattern[str]":
+    import regex  # noqa: PLC0415 - 6 MB, for long texts alone
+
+    return regex.compile(r"\X")
 
 
 def _sure_start(text: str, place: int) -> int:

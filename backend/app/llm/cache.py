@@ -5,7 +5,7 @@ another one's text; only whole, checked answers are kept.
 
 Equal calls that come together wait for the first. If that one fails, its fault is theirs as well: each trying again by
 itself would turn one call to a broken provider into a hundred. Only what is the first one's own (its caller left, its
-lease is lost, its deadline was shorter) makes the next of them take its place.
+lease is lost, its deadline was shorter, its budget is spent) makes the next of them take its place.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 from app import clock
 from app.clock import utc_now
 from app.database import Database
-from app.errors import LLMError, LLMTimeout, ServiceUnavailable
+from app.errors import LLMBudgetExceeded, LLMError, LLMTimeout, ServiceUnavailable
 from app.llm.attempts import Saved
 from app.llm.cache_model import CachedAnswer
 
@@ -153,12 +153,16 @@ async def _outcome_of(flight: asyncio.Future[Kept], seconds: float) -> Kept | LL
     fault = flight.exception()
     if fault is None:
         return flight.result()
-    if isinstance(fault, LLMTimeout) or not isinstance(fault, LLMError):
+    if isinstance(fault, LLMTimeout | LLMBudgetExceeded) or not isinstance(fault, LLMError):
         return None
-    # A copy: whoever gets it may change its remedy.
-    return type(fault)(
-        http_status=fault.http_status, retry_after_seconds=fault.retry_after_seconds, remedy=fault.remedy
-    )
+    return _copy_of(fault)
+
+
+def _copy_of(fault: LLMError) -> LLMError:
+    """Whoever gets it may change its remedy. Past its constructor: each kind has one of its own."""
+    copied = type(fault).__new__(type(fault), *fault.args)
+    vars(copied).update(vars(fault))
+    return copied
 
 
 def _look_at(flight: asyncio.Future[Kept]) -> None:

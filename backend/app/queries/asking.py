@@ -4,11 +4,14 @@ Invariant: what can be refused is refused before anything is stored or spent, na
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from pydantic.alias_generators import to_camel
 
 from app.accounts.roles import Role
+from app.accounts.user_model import default_privacy
+from app.database import Database
 from app.errors import (
     ApiError,
     BudgetExceeded,
@@ -16,23 +19,24 @@ from app.errors import (
     Forbidden,
     LLMBadRequest,
     LLMBudgetExceeded,
+    LLMContextTooLong,
     LLMError,
     NotFound,
     PromptRefused,
     QueryRefused,
 )
 from app.llm.attempts import AttemptRecorder, Usage
-from app.llm.call import CacheScope, Call, Parameters, Receipt, Spender, StreamEvent
+from app.llm.call import CacheScope, Call, Parameters, Privacy, Receipt, Spender, StreamEvent
 from app.llm.gateway import Gateway
 from app.llm.routing import TASK_PREFIX
 from app.prompts.prompt_version import PromptVersion
 from app.prompts.registry import PromptRegistry
 from app.queries.query_model import QueryStatus
 from app.queries.schemas import AttemptOut, ParametersIn, QueryAsked, QueryRequest, ReceiptOut, UsageOut
-from app.queries.structure import check_schema, form_of
 
 LANE = TASK = "query"
 Columns = dict[str, Any]
+AskedKind = TypeVar("AskedKind", bound=QueryAsked)
 _STATUSES: Mapping[str, int] = {
     "LLM_BAD_REQUEST": 422,
     "LLM_CONTENT_REFUSED": 422,
@@ -49,26 +53,39 @@ _STATUSES: Mapping[str, int] = {
 class Asker:
     """Asks the gateway for queries; shared by the lane and by the requests that wait themselves."""
 
-    def __init__(self, gateway: Gateway, prompts: PromptRegistry, deadline_seconds: float) -> None:
-        self._gateway, self._prompts = gateway, prompts
+    def __init__(
+        self, gateway: Gateway, prompts: PromptRegistry, database: Database, *, deadline_seconds: float
+    ) -> None:
+        self._gateway, self._prompts, self._database = gateway, prompts, database
         self.deadline_seconds = deadline_seconds
 
-    async def prepare(self, asked: QueryAsked, role: Role) -> None:
-        """Pins the prompt's version, and refuses what no model could be asked. Raises ApiError."""
+    async def prepare(self, asked: AskedKind, user_id: str, role: Role) -> AskedKind:
+        """With the prompt's version and the privacy as they are now, so that it means the same whenever it is asked.
+
+        Raises ApiError for what no model could be asked.
+        """
         check_role(role, asked.model, asked.fallback_models)
+        pinned = asked.model_copy(update={"privacy": asked.privacy or await self.privacy_of(user_id)})
         if asked.prompt_id is not None:
             prompt = self._prompt(asked.prompt_id, asked.prompt_version)
-            asked.prompt_version = prompt.version
+            pinned.prompt_version = prompt.version
             prompt.render("", asked.variables, asked.document)
         if isinstance(asked, QueryRequest) and asked.json_schema is not None:
+            from app.queries.structure import check_schema  # noqa: PLC0415 - jsonschema is for those who have one
+
             check_schema(asked.json_schema)
         try:
-            await self._gateway.check(self.call_of(asked, ""))
+            await self._gateway.check(self.call_of(pinned, ""))
         except LLMError as fault:
-            raise shown(fault) from fault
+            raise shown(fault, asked_in="messages" if asked.prompt_id is None else "variables") from fault
+        return pinned
+
+    async def privacy_of(self, user_id: str) -> Privacy:
+        """The person's default, read each time: whoever has just changed it relies on it."""
+        return await self._database.read(partial(default_privacy, user_id=user_id))
 
     def call_of(self, asked: QueryAsked, user_id: str) -> Call:
-        """Raises QueryRefused for a prompt that is gone meanwhile."""
+        """Of what was prepared. Raises QueryRefused for a prompt that is gone meanwhile."""
         prompt: PromptVersion | tuple[dict[str, Any], ...]
         if asked.prompt_id is not None:
             prompt = self._prompt(asked.prompt_id, asked.prompt_version)
@@ -81,7 +98,7 @@ class Asker:
             document=asked.document,
             spender=Spender(user_id=user_id, lane=LANE),
             deadline_seconds=self.deadline_seconds,
-            privacy=asked.privacy,
+            privacy=Privacy(str(asked.privacy)),  # raises where nobody said: nothing is sent for want of a word
             models=models_of(asked.model, asked.fallback_models),
             parameters=_parameters(asked.parameters),
             cache=CacheScope.PERSON,
@@ -94,6 +111,8 @@ class Asker:
             if request.json_schema is None:
                 completion = await self._gateway.complete(call, recorder)
                 return done(completion.content, completion.finish_reason, completion.receipt)
+            from app.queries.structure import form_of  # noqa: PLC0415 - as above
+
             answer = await self._gateway.extract(call, form_of(request.json_schema), recorder)
         except (QueryRefused, PromptRefused) as refusal:
             raise LLMBadRequest(refusal.message) from refusal
@@ -131,17 +150,20 @@ def _parameters(said: ParametersIn) -> Parameters:
     )
 
 
-def shown(fault: LLMError) -> ApiError:
-    """The fault, to somebody who waits for the answer."""
+def shown(fault: LLMError, *, asked_in: str = "messages") -> ApiError:
+    """The fault, to somebody who waits for the answer; `asked_in` is the field that holds what was asked."""
     if isinstance(fault, LLMBadRequest) and fault.field is not None:
         field = "model" if fault.field == "models" else to_camel(fault.field)
         return QueryRefused(field, "call", fault.explain())
     if isinstance(fault, LLMBudgetExceeded):
         return BudgetExceeded(fault)
-    return failure_of(type(fault), fault.explain(), fault.retry_after_seconds)
+    named: dict[str, object] = {}
+    if isinstance(fault, LLMContextTooLong):
+        named = {"errors": [{"field": asked_in, "rule": "context", "message": fault.explain()}]}
+    return failure_of(type(fault), fault.explain(), fault.retry_after_seconds, **named)
 
 
-def failure_of(kind: type[LLMError], sentence: str, wait_seconds: float | None = None, **details: str) -> CallFailed:
+def failure_of(kind: type[LLMError], sentence: str, wait_seconds: float | None = None, **details: object) -> CallFailed:
     """The answer to who waits for a call that failed so."""
     code = BudgetExceeded.code if kind is LLMBudgetExceeded else kind.code
     status = _STATUSES.get(kind.code, CallFailed.status)

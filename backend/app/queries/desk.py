@@ -28,7 +28,7 @@ class Desk:
 
 def build_desk(settings: Settings, database: Database, gateway: Gateway, prompts: PromptRegistry) -> Desk:
     """On the loop that it will run on."""
-    asker = Asker(gateway, prompts, settings.query_timeout_seconds)
+    asker = Asker(gateway, prompts, database, deadline_seconds=settings.query_timeout_seconds)
     lane = QueryLane(asker, settings.query_concurrency)
     quota = QueryQuota(settings.queries_per_day, settings.queries_at_once)
     live = LiveCalls(database, lane, quota, drain_seconds=settings.worker_drain_seconds)

@@ -50,8 +50,9 @@ async def ask(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Ask a model, and wait up to `waitSeconds` for the answer. A query survives a restart of the server."""
-    await desk.asker.prepare(body, role)
-    enqueue = partial(service.enqueue, user_id=user_id, request=body, key=idempotency_key, quota=desk.quota)
+    request = await desk.asker.prepare(body, user_id, role)
+    once = service.Once.of(idempotency_key, body)
+    enqueue = partial(service.enqueue, user_id=user_id, request=request, once=once, quota=desk.quota)
     asked = await desk.database.write(enqueue)
     await desk.endings.wait(asked.id, body.wait_seconds)
     query = await desk.database.read(lambda session: service.own_query(session, user_id, asked.id))
@@ -73,9 +74,9 @@ async def ask_and_read_along(
     body: QueryAsked, request: Request, user_id: CurrentUserId, role: CurrentRole, *, desk: DeskOf
 ) -> Response:
     """The answer as it is written: `started`, `delta`, `restart` (what came is void), then `done` or `error`."""
-    await desk.asker.prepare(body, role)
+    asked = await desk.asker.prepare(body, user_id, role)
     call = await desk.live.begin_query(
-        user_id, body.model_dump(mode="json"), lambda recorder: desk.asker.stream(body, user_id, recorder)
+        user_id, asked.model_dump(mode="json"), lambda recorder: desk.asker.stream(asked, user_id, recorder)
     )
     try:
         first = await unless_gone(request, call, call.next)

@@ -32,21 +32,35 @@ class Asked:
     replayed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Once:
+    """An idempotency key and the body that came with it: what was asked, not what it came to mean meanwhile."""
+
+    key: str
+    body_hash: str
+
+    @classmethod
+    def of(cls, key: str | None, body: QueryRequest) -> "Once | None":
+        if key is None:
+            return None
+        return cls(key, hashlib.sha256(orjson.dumps(_stored(body), option=orjson.OPT_SORT_KEYS)).hexdigest())
+
+
 def enqueue(
-    session: Session, user_id: str, request: QueryRequest, key: str | None = None, *, quota: QueryQuota = UNLIMITED
+    session: Session, user_id: str, request: QueryRequest, once: Once | None = None, *, quota: QueryQuota = UNLIMITED
 ) -> Asked:
     """A query that the lane will take up. Raises DuplicateRequest for a reused key, and what `quota.take` raises."""
-    stored = request.model_dump(mode="json", exclude={"wait_seconds"})
-    body_hash = hashlib.sha256(orjson.dumps(stored, option=orjson.OPT_SORT_KEYS)).hexdigest()
-    if key is not None:
-        _forget_old_key(session, user_id, key)
-    columns = {**_new(user_id), "request": stored, "idempotency_key": key, "body_hash": key and body_hash}
+    columns = {**_new(user_id), "request": _stored(request)}
+    if once is not None:
+        _forget_old_key(session, user_id, once.key)
+        columns.update(idempotency_key=once.key, body_hash=once.body_hash)
     made = _insert(session, columns)
     if not made:
+        assert once is not None  # noqa: S101 - nothing else can be there already
         found = session.execute(
-            select(Query.id, Query.body_hash).where(Query.user_id == user_id, Query.idempotency_key == key)
+            select(Query.id, Query.body_hash).where(Query.user_id == user_id, Query.idempotency_key == once.key)
         ).one()
-        if found.body_hash != body_hash:
+        if found.body_hash != once.body_hash:
             raise DuplicateRequest
         return Asked(found.id, replayed=True)
     take(session, user_id, quota)
@@ -100,6 +114,10 @@ def cancel(session: Session, user_id: str, query_id: str) -> None:
     news = news_of(session)
     news.stopped.add(query_id)
     news.ended.add(query_id)
+
+
+def _stored(request: QueryRequest) -> dict[str, Any]:
+    return request.model_dump(mode="json", exclude={"wait_seconds"})
 
 
 def _new(user_id: str) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
+from app import clock
 from app.clock import utc_now
 from app.database import Database
 from app.enrichment.schemas import EnrichmentSchema
-from app.errors import LLMError, LLMUnreachable
-from app.llm.cache import forget_expired
+from app.errors import LLMBadRequest, LLMBudgetExceeded, LLMError, LLMUnreachable
+from app.llm.cache import Kept, Slot, forget_expired
 from app.llm.cache_model import CachedAnswer
 from app.llm.call import CacheScope, Call, Completion, Delta, Finished, Parameters, Spender
 from app.llm.gateway import Gateway
@@ -23,6 +24,8 @@ from app.llm.ledger.attempt_model import LLMAttempt
 from app.llm.routing_rules import RoutingRules, TaskRules, load_rules
 from app.llm.vendors.upstreams import build_upstreams
 from app.providers.from_settings import providers_of
+from app.spending.budget import Budget, Period, Scope
+from app.spending.service import replace_budgets
 from tests.llm.gateway_calls import SECOND, chat
 from tests.llm.recorder import MODEL, Recorder, llm_settings
 from tests.protocol_server.server import ProtocolServer
@@ -178,6 +181,35 @@ async def test_a_fault_is_shared_and_not_met_a_hundred_times(gateway: Gateway, u
     outcomes = await asyncio.gather(*[gateway.complete(call) for _ in range(100)], return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {LLMUnreachable}
     assert len({id(outcome) for outcome in outcomes}) == 100
+    assert len(upstream.calls) == 1
+
+
+async def test_a_fault_of_any_kind_is_shared(gateway: Gateway, upstream: ProtocolServer) -> None:
+    outcomes: list[object] = []
+    slot = Slot("key", "chat", None, 60)
+
+    async def fly() -> Kept:
+        await clock.sleep(0)
+        raise LLMBadRequest("Not so.", field="models")
+
+    async def ask() -> None:
+        with pytest.raises(LLMBadRequest) as caught:
+            await gateway.cache.through(slot, fly, clock.local_seconds() + 10)
+        outcomes.append((caught.value.explain(), caught.value.field))
+
+    await asyncio.gather(ask(), ask(), ask())
+    assert outcomes == [("Not so.", "models")] * 3
+
+
+async def test_a_spent_budget_is_the_first_ones_own_and_the_next_one_asks(
+    gateway: Gateway, database: Database, upstream: ProtocolServer
+) -> None:
+    nothing = Budget(Scope.USER, "ann", Period.DAY, Decimal(0))
+    await database.write(lambda session: replace_budgets(session, [nothing], []))
+    shared = replace(KEPT, cache=CacheScope.SHARED)
+    others = [replace(shared, spender=OTHER_PERSON) for _ in range(3)]
+    answers = await asyncio.gather(*map(gateway.complete, [shared, shared, *others]), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [LLMBudgetExceeded] * 2 + [Completion] * 3
     assert len(upstream.calls) == 1
 
 
