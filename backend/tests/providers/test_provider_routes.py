@@ -227,7 +227,8 @@ async def test_the_status_shows_limits_gate_health_and_key(client: AsyncClient, 
     status = (await client.get(f"/llm/providers/{made['id']}/status")).json()
     assert (status["name"], status["source"], status["key"]) == ("mine", "database", "set")
     assert status["limits"] == {"requestsPerMinute": 60, "tokensPerMinute": None, "maxConcurrency": None}
-    assert status["traffic"]["gate"] == {"isOpen": True, "code": None, "secondsUntilOpen": 0.0}
+    assert status["traffic"]["gate"] == {"isOpen": True, "code": None, "secondsUntilOpen": 0.0, "isShared": True}
+    assert status["traffic"]["shares"] is None
     assert status["health"]["state"] == "unknown"
 
 

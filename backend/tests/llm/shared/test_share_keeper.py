@@ -126,6 +126,37 @@ async def test_no_fault_of_a_visit_makes_calls_wait_for_ever(database_url: str) 
     await database.close()
 
 
+class Stalled(Flaky):
+    """Each write takes until it is let go, however short those who wait for it are."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.writes, self.may_go = 0, asyncio.Event()
+
+    async def write(self, work: Callable[[Session], T]) -> T:
+        self.writes += 1
+        await self.may_go.wait()
+        return await Database.write(self, work)
+
+
+async def test_while_an_old_visit_may_yet_be_committed_there_is_no_newer_one(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.llm.traffic.shared.share_keeper._LONGEST_VISIT_SECONDS", 0.01)
+    database = Stalled(database_url)
+    await database.start()
+    async with sharing(database) as (limits, turnstiles):
+        with capture_logs() as lines:
+            await asyncio.wait_for(turnstiles.of(NAME, Limits(requests_per_minute=3)).enter(0), 5)
+            assert [line["event"] for line in lines] == ["limits.on_its_own"]
+            keeper = limits._keepers[NAME]
+            assert not await keeper._visit() and database.writes == 1
+            monkeypatch.undo()
+            database.may_go.set()
+            await until(lambda: keeper.state().is_shared)
+    await database.close()
+
+
 async def test_in_an_outage_shorter_than_the_lease_nothing_more_than_the_share_is_used(database_url: str) -> None:
     async with flaky(database_url) as database, sharing(database, Pace(0.5, 60)) as (limits, turnstiles):
         turnstile = turnstiles.of(NAME, Limits(requests_per_minute=10))

@@ -57,6 +57,7 @@ class ShareKeeper:
         self._is_visiting = self._is_on_its_own = False
         self._told_short = False
         self._own_news: News | None = None
+        self._writing: asyncio.Future[Taken] | None = None
         turnstile.on_change = self._look
         turnstile.freeze()
 
@@ -81,6 +82,8 @@ class ShareKeeper:
 
     async def leave(self) -> None:
         """Give back what was not used; what was counts until it is a minute old."""
+        if self._writing is not None:
+            await asyncio.wait({self._writing}, timeout=_LONGEST_VISIT_SECONDS)
         if self._is_involved:
             await self._visit(is_leaving=True)
 
@@ -149,8 +152,7 @@ class ShareKeeper:
             if not self._is_on_its_own:
                 self._turnstile.freeze()
             began, visit = clock.local_seconds(), self._say(is_leaving=is_leaving)
-            async with asyncio.timeout(_LONGEST_VISIT_SECONDS):
-                taken = await self._database.write(lambda session: self._take(session, visit))
+            taken = await self._written(visit)
         except (ServiceUnavailable, TimeoutError) as error:
             self._go_on_without(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, calls must not wait for ever; it is logged
@@ -166,6 +168,16 @@ class ShareKeeper:
         pace, process_id = self._pace, self._database.process_id
         demands = self._turnstile.demands()
         return Visit(self._provider, process_id, demands, pace.lease_seconds, pace.minute_seconds, is_leaving)
+
+    async def _written(self, visit: Visit) -> Taken:
+        """Raises TimeoutError, also while an older visit may yet be committed: it would undo a newer one."""
+        if self._writing is None or self._writing.done():
+            writing = self._database.write(lambda session: self._take(session, visit))
+            self._writing = asyncio.ensure_future(writing)
+            await asyncio.wait({self._writing}, timeout=_LONGEST_VISIT_SECONDS)
+            if self._writing.done():
+                return self._writing.result()
+        raise TimeoutError
 
     def _take(self, session: Session, visit: Visit) -> Taken:
         taken = take(session, visit)

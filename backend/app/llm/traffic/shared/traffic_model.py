@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Float, Integer, String
+from sqlalchemy import BigInteger, Float, Index, Integer, String
 from sqlalchemy.orm import Mapped, Session, mapped_column
 from sqlalchemy.sql import func, select
 
@@ -27,6 +27,8 @@ class LLMGate(Base):
     probe_owner: Mapped[str | None] = mapped_column(String(36))
     probe_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
+    __table_args__ = (Index("ix_llm_gates_opens_at", "opens_at"),)
+
 
 class LLMShare(Base):
     """What a process holds of a provider's limit until `valid_until`, and a minute longer what it used of it.
@@ -45,6 +47,8 @@ class LLMShare(Base):
     head: Mapped[int] = mapped_column(BigInteger)
     waiting_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
     valid_until: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = (Index("ix_llm_shares_valid_until", "valid_until"),)
 
 
 def time_of(session: Session) -> datetime:

@@ -1,14 +1,14 @@
 """Closed gates, and what each process holds of a provider's limits a minute.
 
-Revision ID: 017
-Revises: 016
+Revision ID: 018
+Revises: 017
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "017"
-down_revision = "016"
+revision = "018"
+down_revision = "017"
 branch_labels = None
 depends_on = None
 
@@ -37,6 +37,8 @@ def upgrade() -> None:
         sa.Column("waiting_since", sa.DateTime(timezone=True)),
         sa.Column("valid_until", sa.DateTime(timezone=True), nullable=False),
     )
+    op.create_index("ix_llm_gates_opens_at", "llm_gates", ["opens_at"])
+    op.create_index("ix_llm_shares_valid_until", "llm_shares", ["valid_until"])
 
 
 def downgrade() -> None:
