@@ -9,6 +9,7 @@ from app.llm.traffic.shared.traffic_model import LLMGate, LLMShare
 from app.prompts.prompt_model import PromptRow, PromptVersionRow
 from app.providers.provider_model import LLMProvider
 from app.queries.query_model import Query
+from app.queries.quota import LiveChat
 from app.spending.budget_model import LLMBudget, LLMSpend, LLMUsageDay, SpendingAlert
 from app.spending.quotas import QuotaCount
 
@@ -27,6 +28,7 @@ __all__ = [
     "LLMShare",
     "LLMSpend",
     "LLMUsageDay",
+    "LiveChat",
     "PromptRow",
     "PromptVersionRow",
     "Query",

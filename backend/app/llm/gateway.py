@@ -4,8 +4,9 @@ A call is routed to a plan, and pursued over its models within one deadline. Inv
 the books before, and what comes out is a whole, checked answer with its receipt, or an LLMError.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import TypeVar
@@ -13,6 +14,7 @@ from typing import TypeVar
 from app import clock
 from app.config import LLMSettings
 from app.database import Database
+from app.errors import LLMUnreachable
 from app.llm.attempts import AttemptRecorder, FirstCall, Purpose
 from app.llm.cache import AnswerCache
 from app.llm.call import Call, Completion, Extracted, Receipt, StreamEvent
@@ -22,6 +24,7 @@ from app.llm.errand import Errand, Send
 from app.llm.extraction import Answer, Extraction, Inquiry, Message, provider_of
 from app.llm.ledger.direct_books import DirectBooks, NoBooks
 from app.llm.ledger.reservation import most_usd, tokens_beside, tokens_of_form
+from app.llm.meters import Meters, Recent
 from app.llm.planner import IsBudgeted, Planner, unbudgeted
 from app.llm.pursuit import Try
 from app.llm.receipts import Account
@@ -67,6 +70,7 @@ class Gateway:
         self.gate = ProviderGate(clock.local_seconds)
         self._shared = None if database is None else SharedTraffic(database, self.gate, providers, minute_seconds)
         self.breaker = Breaker(clock.local_seconds, faults_to_open=settings.circuit_faults)
+        self.meters = Meters()
         limits = self._shared.limits if self._shared else None
         self.turnstiles = Turnstiles(clock.local_seconds, minute_seconds=minute_seconds, sharing=limits)
         self._doors = Doors(self.gate, self.breaker, self._shared.gates if self._shared else None)
@@ -83,6 +87,21 @@ class Gateway:
     def keeping_books(self) -> AbstractAsyncContextManager[None]:
         """In the block, what a process that died left open on the books is marked."""
         return self._books.swept()
+
+    @asynccontextmanager
+    async def warming_up(self) -> AsyncIterator[None]:
+        """Beside the block the vendors' code gets ready where a provider needs it: the first call would wait for it."""
+        warming = asyncio.create_task(self._warm_up())
+        try:
+            yield
+        finally:
+            warming.cancel()
+            await asyncio.gather(warming, return_exceptions=True)
+
+    async def _warm_up(self) -> None:
+        if self._planner.needs_vendors:
+            with suppress(LLMUnreachable):  # it is logged; a call tries again
+                await self.start()
 
     async def start(self) -> None:
         """Get the vendors' code ready, off the loop. Safe to repeat; a call does it where nobody did."""
@@ -185,11 +204,15 @@ class Gateway:
         circuits = [status for status in self.breaker.status() if provider_of(status.model) == provider]
         waiting, in_flight = self.turnstiles.load_of(provider)
         traffic = self.gate.traffic_of(provider)
+        recent = self.meters.recent.get(provider, Recent())
         return replace(
             self._shared.shown_in(traffic, provider) if self._shared else traffic,
             breakers=[BreakerState(status.model, status.state, status.seconds_until_probe) for status in circuits],
             in_flight=in_flight,
             waiting=waiting,
+            latency_p50_ms=recent.latency_p50_ms,
+            last_error_code=recent.error_code,
+            last_error_at=recent.error_at,
         )
 
     async def _answer(
@@ -203,7 +226,8 @@ class Gateway:
     ) -> tuple[T, Receipt]:
         deadline = clock.local_seconds() + call.deadline_seconds
         plan = await self._planner.plan(call)
-        account = Account(recorder or self._books.recorder_of(call), _purpose(call, is_stream=is_stream))
+        recorder = recorder or self._books.recorder_of(call)
+        account = Account(recorder, _purpose(call, is_stream=is_stream), self.meters)
         return await Errand(call, plan, account, codec, send, deadline).run(self._doors, self.cache)
 
     def _extraction(self, call: Call, form: type[Answer], attempt: Try, rendered: Rendered) -> Extraction[Answer]:

@@ -60,6 +60,7 @@ def sweeps_of(settings: Settings) -> list[Sweep]:
         Sweep("counts of past days", "quota_counts", "day_start < :before", _SPEND_DAYS, "user_id"),
         Sweep("gates that nobody calls any more", "llm_gates", "opens_at < :before", _TRAFFIC_DAYS, "scope"),
         Sweep("shares of processes that ended", "llm_shares", "valid_until < :before", _TRAFFIC_DAYS, "process_id"),
+        Sweep("chats whose process died", "live_chats", "expires_at < :before", 1),
         Sweep("alerts that were told", "spending_alerts", "told_at < :before", _SPEND_DAYS),
     ]
     return [sweep for sweep in found if sweep.days]

@@ -1,14 +1,14 @@
 """Closed gates, and what each process holds of a provider's limits a minute.
 
-Revision ID: 018
-Revises: 017
+Revision ID: 019
+Revises: 018
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "018"
-down_revision = "017"
+revision = "019"
+down_revision = "018"
 branch_labels = None
 depends_on = None
 
