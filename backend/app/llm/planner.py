@@ -8,7 +8,7 @@ from app.errors import LLMDisabled
 from app.llm.call import Call, Complexity, Spender
 from app.llm.extraction import ModelFacts, provider_of
 from app.llm.requests import wish_of
-from app.llm.routing import TASK_PREFIX, Plan, Surroundings, make_plan, names_of, rules_of, usual_first
+from app.llm.routing import TASK_PREFIX, Plan, Surroundings, Wish, make_plan, names_of, rules_of, usual_first
 from app.llm.routing_rules import RoutingRules
 from app.llm.vendors.upstreams import Upstreams
 from app.prompts.template import ModelHints
@@ -41,9 +41,10 @@ class Planner:
             raise LLMDisabled
         around = self._surroundings()
         rules_of(call.task, around, field="task")
-        if self._needs_wire(call, around):
+        wish = replace(wish_of(call), is_budgeted=self.is_budgeted(call.spender))
+        if self._needs_wire(wish, around):
             await self.upstreams.start()
-        return make_plan(replace(wish_of(call), is_budgeted=self.is_budgeted(call.spender)), around)
+        return make_plan(wish, around)
 
     def usual(self, task: str) -> list[str]:
         """The models of a task, as far as they are known without a call; those of providers that are down are left out.
@@ -78,9 +79,8 @@ class Planner:
         is_stub = self.settings.provider == "stub" or not self.settings.enabled
         return [STUB_MODEL] if is_stub else self.settings.models
 
-    def _needs_wire(self, call: Call, around: Surroundings) -> bool:
+    def _needs_wire(self, wish: Wish, around: Surroundings) -> bool:
         """Whether the vendors' code is needed to know the models: their prices and windows are in its tables."""
-        wish = wish_of(call)
         names = names_of(wish.models or (*wish.hint, f"{TASK_PREFIX}{wish.task}"), around)
         found = [around.providers.get(provider_of(name)) for name in names]
         return any(provider is not None and provider.kind not in _WITHOUT_WIRE for provider in found)
