@@ -9,7 +9,7 @@ way to a transaction.
 import asyncio
 import sqlite3
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import Any, TypeVar
@@ -109,6 +109,16 @@ def from_pico(amount: int) -> Decimal:
 def new_id() -> str:
     """A UUIDv7: ids sort by the time they were made."""
     return str(uuid7())
+
+
+# A row gets its id near the time that it holds, not at it.
+ID_MARGIN = timedelta(hours=1)
+
+
+def first_id(moment: datetime) -> str:
+    """Not after any id that was made at `moment` or later."""
+    digits = f"{int(moment.timestamp() * 1000):012x}"
+    return f"{digits[:8]}-{digits[8:]}"
 
 
 class Database:

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import health
+from app import health, metrics
 from app.accounts import profile_routes
 from app.accounts.identity import Identity
 from app.accounts.roles import Role
@@ -73,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     for router in routers:
         app.include_router(router, prefix="/api/v1", responses=COMMON_ERRORS)
+    app.include_router(metrics.router, responses=COMMON_ERRORS)
     for prefix in ("", "/api/v1"):
         app.include_router(health.router, prefix=prefix)
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)

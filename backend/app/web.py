@@ -3,8 +3,9 @@
 `RequestContext` is the outermost layer of our own; whatever fails inside leaves as the envelope of API.md.
 """
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from math import ceil
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.clock import local_seconds
+from app.complaints import complaints_of
 from app.database import Database, new_id
 from app.errors import ApiError, BudgetExceeded, CallFailed, LLMBudgetExceeded, PayloadTooLarge
 
@@ -69,6 +71,25 @@ def _storable(value: str) -> str:
     return value
 
 
+def storable_json(value: object) -> object:
+    """Any JSON, all through."""
+    try:
+        _storable(json.dumps(value, ensure_ascii=False, default=str))
+        if _holds_nul(value):
+            raise ValueError("must not contain NUL characters")
+    except RecursionError:
+        raise ValueError("is nested too deep") from None
+    return value
+
+
+def _holds_nul(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(_holds_nul(entry) for pair in value.items() for entry in pair)
+    if isinstance(value, list | tuple):
+        return any(_holds_nul(entry) for entry in value)
+    return isinstance(value, str) and "\x00" in value
+
+
 def _wire_time(value: datetime) -> str:
     return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
@@ -76,6 +97,7 @@ def _wire_time(value: datetime) -> str:
 WireTime = Annotated[datetime, PlainSerializer(_wire_time, return_type=str)]
 _Storable = Annotated[str, AfterValidator(_storable), Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})]
 Text = _Storable
+StorableJson = Annotated[Any, AfterValidator(storable_json)]
 Id = Annotated[_Storable, StringConstraints(min_length=1, max_length=64)]
 
 
@@ -293,7 +315,7 @@ def _allow_header(request: Request) -> dict[str, str]:
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    return _schema_error(request, [_complaint(entry) for entry in error.errors()])
+    return _schema_error(request, complaints_of(error.errors(), error.body))
 
 
 def _schema_error(request: Request, errors: list[dict[str, str]]) -> Response:
@@ -301,35 +323,6 @@ def _schema_error(request: Request, errors: list[dict[str, str]]) -> Response:
         f"{e['field']}: {e['message']}" for e in errors[:3]
     )
     return error_response(request.scope, 422, "VALIDATION_ERROR", sentence, details={"errors": errors})
-
-
-def _complaint(entry: Mapping[str, Any]) -> dict[str, str]:
-    """Names the field and the rule, never the value: pydantic's messages for the rules in use hold none."""
-    if entry["type"] == "json_invalid":
-        return {"field": "body", "rule": "json_invalid", "message": "The body is not valid JSON."}
-    field = _field(entry["loc"])
-    if entry["type"] in ("too_short", "too_long") and isinstance(entry["input"], str):
-        return {"field": field, "rule": f"string_{entry['type']}", "message": _length_sentence(entry)}
-    return {
-        "field": field,
-        "rule": entry["type"],
-        "message": entry["msg"].removeprefix("Value error, "),
-    }
-
-
-def _field(where: Sequence[str | int]) -> str:
-    """As the request spells it; only the parts of a path are declared in our own spelling."""
-    parts = [str(part) for part in where if part not in ("body", "query", "path", "header")]
-    if where[0] == "path":
-        parts = [to_camel(part) for part in parts]
-    return ".".join(parts) or "body"
-
-
-def _length_sentence(entry: Mapping[str, Any]) -> str:
-    """Behind our own check of a text pydantic takes it for a list, and counts items."""
-    most = entry["type"] == "too_long"
-    bound = entry["ctx"]["max_length" if most else "min_length"]
-    return f"must have at {'most' if most else 'least'} {bound} character{'' if bound == 1 else 's'}"
 
 
 async def _database_of(request: Request) -> Database:

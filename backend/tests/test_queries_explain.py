@@ -109,8 +109,12 @@ def plans_of(session: Session, run: Callable[[Session], object]) -> str:
     """The planner's word on every statement of `run`."""
     seen: list[tuple[str, Any]] = []
 
-    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_rest: object) -> None:
-        seen.append((statement, parameters))
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *rest: object) -> None:
+        is_for_many = rest[-1]
+        if not is_for_many:
+            seen.append((statement, parameters))
+        elif not statement.startswith("INSERT"):  # one that asks for no row has no way to it
+            seen.append((statement, parameters[0]))
 
     engine = session.get_bind()
     event.listen(engine, "before_cursor_execute", note)
@@ -125,7 +129,7 @@ def plans_of(session: Session, run: Callable[[Session], object]) -> str:
         connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
     plans = []
     for statement, parameters in seen:
-        if not statement.startswith(("EXPLAIN", "SET")):
+        if not statement.startswith(("EXPLAIN", "SET", "LOCK")):
             plans.append(str([tuple(row) for row in connection.exec_driver_sql(f"{explain} {statement}", parameters)]))
     return json.dumps(plans)
 

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.database import from_pico, sqlite_time
+from app.database import ID_MARGIN, first_id, from_pico, sqlite_time
 
 
 class GroupBy(StrEnum):
@@ -80,7 +80,8 @@ def usage(session: Session, by: GroupBy, *, since: date, until: date, user_id: s
     detail = ", ".join(f"{sql} AS {name}" for name, sql in OF_AN_ATTEMPT.items())
     both = (
         f"SELECT {day_of('started_at', on_sqlite=on_sqlite)} AS day, {', '.join(names)}, {detail}"  # noqa: S608 - ours
-        f" FROM llm_attempts WHERE started_at >= :first AND started_at < :end{whose}"
+        f" FROM llm_attempts WHERE id >= :first_id AND id < :end_id"
+        f" AND started_at >= :first AND started_at < :end{whose}"
         f" UNION ALL SELECT day, {', '.join(names)}, {', '.join(SUMS)}"
         f" FROM llm_usage_days WHERE day >= :since AND day <= :until{whose}"
     )
@@ -98,6 +99,7 @@ def _usage(row: Any) -> Usage:  # noqa: ANN401 - a Row
 def _binds(since: date, until: date, user_id: str | None, *, on_sqlite: bool) -> dict[str, Any]:
     first, end = _midnight(since), _midnight(date.fromordinal(until.toordinal() + 1))
     binds: dict[str, Any] = {"since": since.isoformat(), "until": until.isoformat()}
+    binds |= {"first_id": first_id(first - ID_MARGIN), "end_id": first_id(end + ID_MARGIN)}
     binds |= {"first": sqlite_time(first), "end": sqlite_time(end)} if on_sqlite else {"first": first, "end": end}
     return binds if user_id is None else {**binds, "user_id": user_id}
 

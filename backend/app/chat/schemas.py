@@ -6,12 +6,22 @@ shape the answer and cannot be passed on is refused rather than ignored.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 
 from app.queries.schemas import ModelName, Number, StopText
-from app.web import Text
+from app.web import Text, storable_json
 
-Json = dict[str, JsonValue]
+Json = Annotated[dict[str, JsonValue], AfterValidator(storable_json)]
 _Name = Annotated[Text, StringConstraints(min_length=1, max_length=64)]
 # A bare name is OpenAI's, as in OpenAI's own API.
 AnyModelName = ModelName | Annotated[Text, StringConstraints(min_length=1, max_length=200, pattern=r"^[^/\s]+$")]
@@ -21,12 +31,56 @@ class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Part(BaseModel):
-    """A piece of a message's content: text, or what else the model takes; passed on as it is."""
+class TextPart(_Closed):
+    """`cache_control` is Anthropic's: up to here the prompt may be kept in its cache."""
 
-    model_config = ConfigDict(extra="allow")
+    type: Literal["text"]
+    text: Annotated[Text, StringConstraints(max_length=1_000_000)]
+    cache_control: Json | None = None
 
-    type: _Name
+
+class ImagePart(_Closed):
+    class Image(_Closed):
+        # A plain http address would be fetched from here for a vendor that takes none.
+        url: Annotated[Text, StringConstraints(pattern=r"^(https://|data:image/)\S+$")]
+        detail: Literal["auto", "low", "high"] | None = None
+
+    type: Literal["image_url"]
+    image_url: Image
+
+
+class AudioPart(_Closed):
+    class Audio(_Closed):
+        data: Annotated[Text, StringConstraints(min_length=1)]
+        format: Literal["wav", "mp3"]
+
+    type: Literal["input_audio"]
+    input_audio: Audio
+
+
+class FilePart(_Closed):
+    class File(_Closed):
+        file_data: Annotated[Text, StringConstraints(pattern=r"^data:\S+$")] | None = None
+        file_id: Annotated[Text, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,200}$")] | None = None
+        filename: Annotated[Text, StringConstraints(max_length=255)] | None = None
+
+    type: Literal["file"]
+    file: File
+
+
+# A piece of a message's content; passed on as it is.
+Part = Annotated[TextPart | ImagePart | AudioPart | FilePart, Field(discriminator="type")]
+
+
+def _form_of(content: object) -> str:
+    return "[parts]" if isinstance(content, list) else "[text]"
+
+
+# Told apart before, so that a complaint is about the form that was meant.
+Content = Annotated[
+    Annotated[Text, StringConstraints(max_length=1_000_000), Tag("[text]")] | Annotated[list[Part], Tag("[parts]")],
+    Discriminator(_form_of),
+]
 
 
 class ToolFunction(_Closed):
@@ -42,7 +96,7 @@ class ToolCallSaid(_Closed):
 
 class ChatMessage(_Closed):
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Annotated[Text, StringConstraints(max_length=1_000_000)] | list[Part] | None = None
+    content: Content | None = None
     name: _Name | None = None
     tool_call_id: _Name | None = None
     tool_calls: Annotated[list[ToolCallSaid], Field(min_length=1, max_length=128)] | None = None

@@ -71,6 +71,12 @@ class Item(WorkColumns, Base):
             postgresql_where=text("status IN ('ENRICHING', 'READY_TO_CONFIRM', 'FAILED')"),
         ),
         Index(
+            "ix_items_discarded",
+            "updated_at",
+            sqlite_where=text("status = 'DISCARDED'"),
+            postgresql_where=text("status = 'DISCARDED'"),
+        ),
+        Index(
             "ix_items_library",
             "user_id",
             "confirmed_at",
@@ -110,6 +116,7 @@ class ItemEvent(Base):
     __table_args__ = (
         Index("ix_item_events_item", "item_id", "tx", "seq"),
         Index("ix_item_events_user", "user_id", "tx", "seq"),
+        Index("ix_item_events_at", "at"),
     )
 
 
@@ -152,3 +159,9 @@ class IdempotencyKey(Base):
     body_hash: Mapped[str] = mapped_column(String(64))
     item_id: Mapped[str | None] = mapped_column(ForeignKey("items.id", ondelete="CASCADE"))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+    __table_args__ = (
+        Index("ix_idempotency_keys_created_at", "created_at"),
+        # Else whoever deletes an item reads through all keys.
+        Index("ix_idempotency_keys_item_id", "item_id"),
+    )

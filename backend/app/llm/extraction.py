@@ -71,6 +71,12 @@ class ModelFacts:
     missing_keys: tuple[str, ...] = ()
 
 
+def said_in(message: Message) -> str:
+    """Its text; of what comes in parts, the parts that are text."""
+    content = message.get("content") or ""
+    return content if isinstance(content, str) else "\n".join(part.get("text") or "" for part in content)
+
+
 def provider_of(model: str) -> str:
     """The provider's name in `provider/model`; a bare name is OpenAI's, as in OpenAI's own API."""
     provider, slash, _ = model.partition("/")

@@ -22,6 +22,7 @@ from app.llm.errand import Errand, Send
 from app.llm.extraction import Answer, Extraction, Inquiry, Message, provider_of
 from app.llm.ledger.direct_books import DirectBooks, NoBooks
 from app.llm.ledger.reservation import most_usd, tokens_beside, tokens_of_form
+from app.llm.meters import Meters
 from app.llm.planner import IsBudgeted, Planner, unbudgeted
 from app.llm.pursuit import Try
 from app.llm.receipts import Account
@@ -64,6 +65,7 @@ class Gateway:
         self._planner = Planner(settings, rules, upstreams, providers, is_down, is_budgeted)
         self.gate = ProviderGate(clock.local_seconds)
         self.breaker = Breaker(clock.local_seconds, faults_to_open=settings.circuit_faults)
+        self.meters = Meters()
         self.turnstiles = Turnstiles(clock.local_seconds)
         self._doors = Doors(self.gate, self.breaker)
 
@@ -189,7 +191,8 @@ class Gateway:
     ) -> tuple[T, Receipt]:
         deadline = clock.local_seconds() + call.deadline_seconds
         plan = await self._planner.plan(call)
-        account = Account(recorder or self._books.recorder_of(call), _purpose(call, is_stream=is_stream))
+        recorder = recorder or self._books.recorder_of(call)
+        account = Account(recorder, _purpose(call, is_stream=is_stream), self.meters)
         return await Errand(call, plan, account, codec, send, deadline).run(self._doors, self.cache)
 
     def _extraction(self, call: Call, form: type[Answer], attempt: Try, rendered: Rendered) -> Extraction[Answer]:

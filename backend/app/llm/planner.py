@@ -8,7 +8,17 @@ from app.errors import LLMDisabled
 from app.llm.call import Call, Complexity, Spender
 from app.llm.extraction import ModelFacts, provider_of
 from app.llm.requests import wish_of
-from app.llm.routing import TASK_PREFIX, Plan, Surroundings, Wish, make_plan, names_of, rules_of, usual_first
+from app.llm.routing import (
+    TASK_PREFIX,
+    Plan,
+    Surroundings,
+    Wish,
+    hinted_names,
+    make_plan,
+    names_of,
+    rules_of,
+    usual_first,
+)
 from app.llm.routing_rules import RoutingRules
 from app.llm.vendors.upstreams import Upstreams
 from app.prompts.template import ModelHints
@@ -56,7 +66,7 @@ class Planner:
 
     def usual_first(self, task: str, hints: ModelHints) -> tuple[str, str] | None:
         """The model that a plain call with such a prompt asks first, and why; None when that depends."""
-        if hints.task not in {None, task}:
+        if hints.models or hints.task not in {None, task}:
             return None
         first = usual_first(task, Complexity(hints.complexity or Complexity.STANDARD), self._surroundings())
         return None if first is None or self.is_down(provider_of(first[0])) else first
@@ -81,7 +91,8 @@ class Planner:
 
     def _needs_wire(self, wish: Wish, around: Surroundings) -> bool:
         """Whether the vendors' code is needed to know the models: their prices and windows are in its tables."""
-        names = names_of(wish.models or (*wish.hint, f"{TASK_PREFIX}{wish.task}"), around)
+        usual = (*hinted_names(wish, around), f"{TASK_PREFIX}{wish.task}")
+        names = names_of(wish.models or usual, around)
         found = [around.providers.get(provider_of(name)) for name in names]
         return any(provider is not None and provider.kind not in _WITHOUT_WIRE for provider in found)
 

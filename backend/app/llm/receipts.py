@@ -5,13 +5,14 @@ from decimal import Decimal
 
 from app.llm.attempts import Attempt, AttemptOutcome, AttemptRecorder, Purpose, Saved, Usage
 from app.llm.call import AttemptNote, Receipt
+from app.llm.meters import Meters
 
 
 class Account:
     """The recorder of one call over all models it asks. `because` names the reason of the openings that follow."""
 
-    def __init__(self, recorder: AttemptRecorder, purpose: Purpose) -> None:
-        self._recorder = recorder
+    def __init__(self, recorder: AttemptRecorder, purpose: Purpose, meters: Meters) -> None:
+        self._recorder, self._meters = recorder, meters
         self._purpose = purpose
         self._opened: list[Attempt] = []
 
@@ -29,11 +30,13 @@ class Account:
 
     def close(self, attempt: Attempt) -> None:
         self._recorder.close(attempt)
+        self._meters.count(attempt)
 
     async def note_cached(self, *, provider: str, model: str, purpose: Purpose | None = None, saved: Saved) -> Attempt:
         purpose = purpose or replace(self._purpose, most_usd=Decimal(0))
         attempt = await self._recorder.note_cached(provider=provider, model=model, purpose=purpose, saved=saved)
         self._opened.append(attempt)
+        self._meters.count(attempt)
         return attempt
 
     def receipt(self, *, provider: str, model: str, prompt: str | None, coverage: float) -> Receipt:

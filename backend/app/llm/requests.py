@@ -10,7 +10,7 @@ from app.context.tokens import tokenizer_of
 from app.context.windows import UNKNOWN_WINDOW, DoesNotFit, Window, room_for_document
 from app.errors import LLMBadRequest, LLMContextTooLong
 from app.llm.call import Call, Complexity, Parameters
-from app.llm.extraction import Message
+from app.llm.extraction import Message, said_in
 from app.llm.routing import TASK_PREFIX, Candidate, Wish
 from app.prompts.prompt_version import PromptVersion
 from app.prompts.template import ModelHints
@@ -25,6 +25,8 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "top_p": (0, 1),
 }
 _DEFAULT_OUTPUT_TOKENS = 1024
+# What vendors count for a large picture; its bytes say nothing of it.
+_OTHER_PART_TOKENS = 3000
 NO_HINTS = ModelHints()
 # A prompt may refuse to be rendered without any.
 _SHORTEST_DOCUMENT = "."
@@ -52,12 +54,22 @@ def prepared(call: Call) -> Call:
 def _check(call: Call) -> None:
     if not call.deadline_seconds > 0:
         raise LLMBadRequest("The deadline must be later than now.", field="deadline_seconds")
-    if isinstance(call.prompt, tuple) and not any(message.get("content") for message in call.prompt):
+    if isinstance(call.prompt, tuple) and not any(_says_something(message) for message in call.prompt):
         raise LLMBadRequest("The prompt is empty.", field="messages")
     for name, (lowest, highest) in _BOUNDS.items():
         value = getattr(call.parameters, name)
         if value is not None and not lowest <= value <= highest:
             raise LLMBadRequest(f"It must be from {lowest:g} to {highest:g}.", field=name)
+
+
+def _says_something(message: Message) -> bool:
+    return bool(said_in(message).strip()) or _other_parts(message) > 0
+
+
+def _other_parts(message: Message) -> int:
+    """Pictures, sounds and files."""
+    content = message.get("content")
+    return 0 if not isinstance(content, list) else sum(part.get("type") != "text" for part in content)
 
 
 def wish_of(call: Call) -> Wish:
@@ -68,7 +80,7 @@ def wish_of(call: Call) -> Wish:
     hints = hints_of(call)
     task = (f"{TASK_PREFIX}{hints.task}",) if hints.task not in {None, call.task} else ()
     complexity = call.complexity or Complexity(hints.complexity or Complexity.STANDARD)
-    return Wish(call.task, call.privacy, call.models, task, complexity, tokens)
+    return Wish(call.task, call.privacy, call.models, (*hints.models, *task), complexity, tokens)
 
 
 def hints_of(call: Call) -> ModelHints:
@@ -94,7 +106,7 @@ def is_long(call: Call) -> bool:
 
 def tokens_of(messages: tuple[Message, ...]) -> int:
     """An estimate, rather too many than too few."""
-    return sum(estimate(str(message.get("content") or "")) + 10 for message in messages)
+    return sum(estimate(said_in(message)) + 10 + _OTHER_PART_TOKENS * _other_parts(message) for message in messages)
 
 
 def label_of(call: Call) -> str | None:
@@ -132,7 +144,7 @@ def _fits_surely(call: Call, window: Window) -> bool:
 def _fitted(call: Call, prompt: PromptVersion, candidate: Candidate, window: Window) -> Rendered:
     variant, tokenizer = candidate.provider.kind.value, tokenizer_of(candidate.name)
     empty = prompt.render(variant, call.variables, _SHORTEST_DOCUMENT)
-    fixed = sum(tokenizer.count(str(message.get("content") or "")) for message in empty)
+    fixed = sum(tokenizer.count(said_in(message)) for message in empty)
     room = room_for_document(
         window, tokenizer, fixed_tokens=fixed, output_tokens=_output_tokens(call), messages=len(empty)
     )

@@ -115,6 +115,16 @@ def names_of(models: Iterable[str], around: Surroundings) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def hinted_names(wish: Wish, around: Surroundings) -> list[str]:
+    """A task without rules says nothing: they may be others than when the prompt was written."""
+    known = [
+        name
+        for name in wish.hint
+        if not name.startswith(TASK_PREFIX) or around.rules.of(name.removeprefix(TASK_PREFIX)) is not None
+    ]
+    return names_of(known, around)
+
+
 def usual_first(task: str, complexity: Complexity, around: Surroundings) -> tuple[str, str] | None:
     """The model that a plain call of the task asks first, and the reason; None where it is not known without prices."""
     rules = around.rules.of(task)
@@ -136,7 +146,7 @@ def _names(wish: Wish, rules: TaskRules, around: Surroundings) -> list[tuple[str
     if wish.models:
         first, *others = names_of(wish.models, around)
         return [(first, "asked for by name"), *((name, "fallback by name") for name in others)]
-    hinted = names_of(wish.hint, around)
+    hinted = hinted_names(wish, around)
     planned = [entry for entry in _in_order(rules, wish.complexity, around) if entry[0] not in hinted]
     return [(name, "hint of the prompt") for name in hinted] + planned
 

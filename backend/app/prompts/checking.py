@@ -4,12 +4,12 @@ The rules that keep a person's words from instructing the model are here: the sy
 types alone, and whoever takes a document tells the model, by the message `data`, that it is not to be obeyed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from app.prompts.document import DATA_MESSAGE
 from app.prompts.sandbox import faults_of
-from app.prompts.template import Case, DocumentRule, Override, Piece, PromptBody, Template
+from app.prompts.template import Case, DocumentRule, ModelHints, Override, Piece, PromptBody, Template
 from app.prompts.variables import complete_values
 
 Path = tuple[str | int, ...]
@@ -85,6 +85,17 @@ def problems_of_replacement(template: PromptBody, replaced: PromptBody) -> list[
     if template.document != replaced.document:
         found.append(Problem(("document",), f"must be {replaced.document}, as callers know it"))
     return found
+
+
+def problems_of_tasks(body: PromptBody, tasks: Collection[str]) -> list[Problem]:
+    """Of the hints: a task without rules would be one that nobody meant."""
+    hints: list[tuple[Path, ModelHints | None]] = [((), body.model)]
+    hints += [(("environments", name), part.model) for name, part in body.environments.items()]
+    return [
+        Problem((*path, "model", "task"), f"there is no task {hint.task}; there are {', '.join(sorted(tasks))}")
+        for path, hint in hints
+        if hint is not None and hint.task is not None and hint.task not in tasks
+    ]
 
 
 def _problems_of_cases(template: Template) -> Iterator[Problem]:

@@ -14,7 +14,7 @@ from app.accounts.identity import CurrentUserId
 from app.accounts.roles import Role, requires
 from app.errors import InvalidInput, PromptRefused
 from app.prompts import queries, versions
-from app.prompts.checking import Problem, problems_of, problems_of_replacement
+from app.prompts.checking import Problem, problems_of, problems_of_replacement, problems_of_tasks
 from app.prompts.prompt_model import PromptRow
 from app.prompts.registry import PromptRegistry
 from app.prompts.schemas import (
@@ -48,6 +48,12 @@ async def _registry_of(request: Request) -> PromptRegistry:
     return registry
 
 
+async def _tasks_of(request: Request) -> Sequence[str]:
+    tasks: Sequence[str] = request.app.state.gateway.tasks
+    return tasks
+
+
+TasksOf = Annotated[Sequence[str], Depends(_tasks_of)]
 RegistryOf = Annotated[PromptRegistry, Depends(_registry_of)]
 
 
@@ -65,10 +71,10 @@ async def list_prompts(
 
 @router.post("", status_code=201, dependencies=_ADMIN, responses=declared_errors(409))
 async def create_prompt(
-    body: PromptCreate, user_id: CurrentUserId, database: DatabaseOf, registry: RegistryOf
+    body: PromptCreate, user_id: CurrentUserId, database: DatabaseOf, *, registry: RegistryOf, tasks: TasksOf
 ) -> PromptOut:
     """A prompt of one's own; calls may name it as soon as this is answered."""
-    await _check(body, registry)
+    await _check(body, registry, tasks)
 
     def work(session: Session) -> PromptOut:
         row = versions.create_prompt(session, body, registry.loaded.messages, user_id)
@@ -87,11 +93,17 @@ async def get_prompt(prompt_id: PromptId, database: DatabaseOf) -> PromptOut:
 
 @router.put("/{prompt_id}", dependencies=_ADMIN, responses=declared_errors(404))
 async def replace_prompt(
-    prompt_id: PromptId, body: PromptReplace, user_id: CurrentUserId, database: DatabaseOf, *, registry: RegistryOf
+    prompt_id: PromptId,
+    body: PromptReplace,
+    user_id: CurrentUserId,
+    database: DatabaseOf,
+    *,
+    registry: RegistryOf,
+    tasks: TasksOf,
 ) -> PromptOut:
     """A new version, in use at once unless another one is pinned. Equal to an earlier version, it is that one again."""
     template = body.template(prompt_id)
-    await _check(template, registry)
+    await _check(template, registry, tasks)
     _refuse(_problems_of_callers(registry, prompt_id, body))
 
     def work(session: Session) -> PromptOut:
@@ -180,9 +192,10 @@ def _served(session: Session, row: PromptRow, registry: PromptRegistry) -> Promp
     return shown
 
 
-async def _check(template: Template, registry: PromptRegistry) -> None:
+async def _check(template: Template, registry: PromptRegistry, tasks: Sequence[str]) -> None:
     """In a thread: the texts of a large template take seconds to compile. Raises PromptRefused."""
-    _refuse(await asyncio.to_thread(problems_of, template, registry.loaded.messages))
+    found = await asyncio.to_thread(problems_of, template, registry.loaded.messages)
+    _refuse([*found, *problems_of_tasks(template, tasks)])
 
 
 def _problems_of_callers(registry: PromptRegistry, prompt_id: str, body: PromptBody) -> list[Problem]:

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, Strict, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.prompts.variables import StoredValue, Variable
-from app.web import Text, WireModel
+from app.prompts.variables import Variable
+from app.web import StorableJson, Text, WireModel
 
 PROMPT_ID = r"^[a-z][a-z0-9_-]{0,63}$"
 NAME = r"^[a-z][a-z0-9_]{0,39}$"
@@ -19,6 +19,7 @@ PART_MAX_CHARS, PIECES_MAX, CASES_MAX = 20_000, 20, 50
 PromptId = Annotated[str, StringConstraints(pattern=PROMPT_ID)]
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 PartText = Annotated[Text, StringConstraints(max_length=PART_MAX_CHARS)]
+ModelName = Annotated[Text, StringConstraints(max_length=200, pattern=r"^[^/\s:]+/\S+$")]
 Variant = Literal["openai", "anthropic", "local"]
 DocumentRule = Literal["required", "optional", "none"]
 
@@ -63,8 +64,9 @@ class Override(Form):
 
 
 class ModelHints(Form):
-    """What suits the prompt; the gateway may know better. Null: nothing is said."""
+    """What suits the prompt. Null: nothing is said. `models` are asked first, then the plan of `task`."""
 
+    models: Annotated[tuple[ModelName, ...], Field(max_length=5)] = ()
     task: Name | None = None
     complexity: Literal["simple", "standard", "hard"] | None = None
     max_output_tokens: Annotated[WholeNumber, Field(ge=1, le=200_000)] | None = None
@@ -114,7 +116,7 @@ class Case(Form):
     """A trial of the template. `stub_answer` stands for the model's where none is asked."""
 
     name: Annotated[Text, StringConstraints(min_length=1, max_length=100)]
-    variables: Annotated[dict[Name, StoredValue], Field(default_factory=dict)]
+    variables: Annotated[dict[Name, StorableJson], Field(default_factory=dict)]
     document: PartText | None = None
     stub_answer: PartText | None = None
     expect: Expectation = Expectation()

@@ -4,14 +4,13 @@ A value is checked before it is rendered, and a complaint names the variable and
 values of closed types, which no person's words can be, may stand in the part that instructs the model.
 """
 
-import json
 from collections.abc import Mapping
 from math import isfinite
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, Strict, StrictBool, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, Strict, StrictBool, StringConstraints, model_validator
 
-from app.web import Text, WireModel
+from app.web import StorableJson, Text, WireModel
 
 _LARGEST_NUMBER = 10**15
 _STRING_CHARS, _STRING_MAX_CHARS = 2000, 20_000  # unless it says otherwise; at most
@@ -19,16 +18,6 @@ _LIST_ENTRIES, _LIST_MAX_ENTRIES = 50, 1000
 _ENTRY_MAX_CHARS = 200
 
 
-def _storable(value: object) -> object:
-    """A call may bring half a surrogate pair; what is stored may not."""
-    try:
-        json.dumps(value, ensure_ascii=False, default=str).encode()
-    except UnicodeEncodeError:
-        raise ValueError("must not contain lone surrogates") from None
-    return value
-
-
-StoredValue = Annotated[Any, AfterValidator(_storable)]
 _Choice = Annotated[Text, StringConstraints(min_length=1, max_length=100)]
 VariableType = Literal["string", "integer", "number", "boolean", "list", "enum"]
 
@@ -45,7 +34,7 @@ class Variable(WireModel):
     type: VariableType
     description: Annotated[Text, StringConstraints(max_length=500)] = ""
     required: StrictBool | None = None
-    default: StoredValue = None
+    default: StorableJson = None
     minimum: Annotated[float, Strict(), Field(ge=-_LARGEST_NUMBER, le=_LARGEST_NUMBER)] | None = None
     maximum: Annotated[float, Strict(), Field(ge=-_LARGEST_NUMBER, le=_LARGEST_NUMBER)] | None = None
     values: Annotated[tuple[_Choice, ...], Field(max_length=100)] = ()

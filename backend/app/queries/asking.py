@@ -19,6 +19,7 @@ from app.errors import (
     Forbidden,
     LLMBadRequest,
     LLMBudgetExceeded,
+    LLMContextTooLong,
     LLMError,
     NotFound,
     PromptRefused,
@@ -76,7 +77,7 @@ class Asker:
         try:
             await self._gateway.check(self.call_of(pinned, ""))
         except LLMError as fault:
-            raise shown(fault) from fault
+            raise shown(fault, asked_in="messages" if asked.prompt_id is None else "variables") from fault
         return pinned
 
     async def privacy_of(self, user_id: str) -> Privacy:
@@ -149,17 +150,20 @@ def _parameters(said: ParametersIn) -> Parameters:
     )
 
 
-def shown(fault: LLMError) -> ApiError:
-    """The fault, to somebody who waits for the answer."""
+def shown(fault: LLMError, *, asked_in: str = "messages") -> ApiError:
+    """The fault, to somebody who waits for the answer; `asked_in` is the field that holds what was asked."""
     if isinstance(fault, LLMBadRequest) and fault.field is not None:
         field = "model" if fault.field == "models" else to_camel(fault.field)
         return QueryRefused(field, "call", fault.explain())
     if isinstance(fault, LLMBudgetExceeded):
         return BudgetExceeded(fault)
-    return failure_of(type(fault), fault.explain(), fault.retry_after_seconds)
+    named: dict[str, object] = {}
+    if isinstance(fault, LLMContextTooLong):
+        named = {"errors": [{"field": asked_in, "rule": "context", "message": fault.explain()}]}
+    return failure_of(type(fault), fault.explain(), fault.retry_after_seconds, **named)
 
 
-def failure_of(kind: type[LLMError], sentence: str, wait_seconds: float | None = None, **details: str) -> CallFailed:
+def failure_of(kind: type[LLMError], sentence: str, wait_seconds: float | None = None, **details: object) -> CallFailed:
     """The answer to who waits for a call that failed so."""
     code = BudgetExceeded.code if kind is LLMBudgetExceeded else kind.code
     status = _STATUSES.get(kind.code, CallFailed.status)

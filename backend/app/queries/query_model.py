@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, String, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.clock import utc_now
@@ -51,4 +51,10 @@ class Query(WorkColumns, Base):
         CheckConstraint("(lease_owner IS NULL) = (lease_until IS NULL)", name="lease"),
         UniqueConstraint("user_id", "idempotency_key"),
         *work_indexes("queries", QueryStatus.RUNNING),
+        Index(
+            "ix_queries_ended",
+            "updated_at",
+            sqlite_where=text(f"status <> '{QueryStatus.RUNNING}'"),
+            postgresql_where=text(f"status <> '{QueryStatus.RUNNING}'"),
+        ),
     )

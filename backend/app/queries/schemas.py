@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, Strict, StringConstraints, model_validat
 from app.llm.call import Privacy
 from app.prompts.template import PromptId
 from app.queries.query_model import QueryStatus
-from app.web import Text, WireModel, WireTime
+from app.web import StorableJson, Text, WireModel, WireTime
 
 # `provider/model`, or the plan of a task.
 ModelName = Annotated[Text, StringConstraints(min_length=3, max_length=200, pattern=r"^(task:[^/\s]+|[^/\s]+/\S+)$")]
@@ -50,7 +50,7 @@ class QueryAsked(_Closed):
 
     prompt_id: PromptId | None = None
     prompt_version: Annotated[int, Strict(), Field(ge=1, le=2**31 - 1)] | None = None
-    variables: Annotated[dict[str, Any], Field(default_factory=dict)]
+    variables: Annotated[dict[Text, StorableJson], Field(default_factory=dict)]
     document: Annotated[Text, StringConstraints(max_length=1_000_000)] = ""
     messages: Annotated[list[MessageIn], Field(min_length=1, max_length=200)] | None = None
     model: ModelName | None = None
@@ -72,7 +72,7 @@ class QueryAsked(_Closed):
 class QueryRequest(QueryAsked):
     """`jsonSchema`, an object's, makes the answer structured: its `data` has been checked against it."""
 
-    json_schema: dict[str, Any] | None = None
+    json_schema: dict[Text, StorableJson] | None = None
     wait_seconds: Annotated[Number, Field(ge=0, le=30)] = 10
 
     @model_validator(mode="after")

@@ -49,6 +49,8 @@ class LLMSpend(Base):
     spent_usd: Mapped[Decimal] = mapped_column(PicoUsd)
     alerted_percent: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
 
+    __table_args__ = (Index("ix_llm_spend_period_start", "period_start"),)
+
 
 class SpendingAlert(Base):
     """A threshold that was crossed, written in the transaction that crossed it; kept until it was told.
@@ -73,6 +75,7 @@ class SpendingAlert(Base):
     told_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (
+        Index("ix_spending_alerts_told_at", "told_at"),
         Index(
             "ix_spending_alerts_untold",
             "at",

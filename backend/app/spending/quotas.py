@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import cast
 
-from sqlalchemy import Integer, String, Table, select
+from sqlalchemy import Index, Integer, String, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -32,6 +32,8 @@ class QuotaCount(Base):
     kind: Mapped[str] = mapped_column(String(20), primary_key=True)
     day_start: Mapped[datetime] = mapped_column(UtcDateTime, primary_key=True)
     used: Mapped[int] = mapped_column(Integer)
+
+    __table_args__ = (Index("ix_quota_counts_day_start", "day_start"),)
 
 
 _COUNTS = cast("Table", QuotaCount.__table__)

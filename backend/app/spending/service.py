@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.announcements import news_of
 from app.clock import utc_now
-from app.database import from_pico, sqlite_time
+from app.database import ID_MARGIN, first_id, from_pico, sqlite_time
 from app.errors import LLMBudgetExceeded
 from app.spending.budget import EACH, Budget, Counter, Scope
 from app.spending.budget_model import LLMBudget, LLMSpend
@@ -21,8 +21,6 @@ BUDGETS = "budgets"
 # Whoever writes the ledger holds it against this lock until the commit: when it is ours, the sum is complete, and all
 # who come after us see the budget.
 _NO_LEDGER_WRITERS = text("LOCK TABLE llm_attempts IN SHARE ROW EXCLUSIVE MODE")
-# Attempts get their ids, which sort by time, a little before they are booked.
-_ID_MARGIN = timedelta(hours=1)
 _COLUMN_OF = {Scope.USER: "user_id", Scope.KEY: "api_key_id"}
 
 
@@ -134,18 +132,12 @@ def _sums(session: Session, budget: Budget, now: datetime) -> list[tuple[str, De
 def _binds(session: Session, budget: Budget, start: datetime) -> dict[str, Any]:
     on_sqlite = session.get_bind().dialect.name == "sqlite"
     binds: dict[str, Any] = {
-        "first": _first_id(start - _ID_MARGIN),
+        "first": first_id(start - ID_MARGIN),
         "start": sqlite_time(start) if on_sqlite else start,
     }
     if budget.scope in _COLUMN_OF and budget.subject != EACH:
         binds["subject"] = budget.subject
     return binds
-
-
-def _first_id(moment: datetime) -> str:
-    """Not after any UUIDv7 that was made at `moment` or later."""
-    digits = f"{int(moment.timestamp() * 1000):012x}"
-    return f"{digits[:8]}-{digits[8:]}"
 
 
 def _take_up(rows: WaitingRows) -> Any:  # noqa: ANN401 - a TextClause

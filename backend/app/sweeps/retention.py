@@ -36,11 +36,13 @@ def sweeps_of(settings: Settings) -> list[Sweep]:
             f" (SELECT 1 FROM items WHERE items.id = item_events.item_id AND items.status IN {_PENDING})",
             settings.keep_history_days,
             "seq",
+            "bigint",
         ),
         Sweep(
             "ledger detail",
             "llm_attempts",
-            "started_at < :before AND outcome IS NOT NULL AND NOT EXISTS"  # noqa: S608 - our own names
+            "llm_attempts.id < :before_id AND started_at < :before AND outcome IS NOT NULL"  # noqa: S608 - our own names
+            " AND NOT EXISTS"
             f" (SELECT 1 FROM items WHERE items.id = llm_attempts.item_id AND items.status IN {_PENDING})"
             " AND NOT EXISTS"
             " (SELECT 1 FROM queries WHERE queries.id = llm_attempts.item_id AND queries.status = 'RUNNING')",

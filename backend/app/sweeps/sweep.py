@@ -7,13 +7,15 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.database import sqlite_time
-from app.json_rows import encode_rows, rows_as_table
+from app.database import ID_MARGIN, first_id, sqlite_time
+from app.json_rows import ColumnType, encode_rows, rows_as_table
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Rows of `table` that are `old`, an SQL condition with the bind `:before`; kept for `days`, 0 is for ever.
+    """Rows of `table` that are `old`, an SQL condition; kept for `days`, 0 is for ever.
+
+    Its binds are `:before` and `:before_id`, which comes after every id that was made before, with a margin.
 
     `key` is the column that names a row. `remove` is for more than a deletion; it is given keys of rows that were old a
     moment ago, and must ask the condition again.
@@ -24,19 +26,20 @@ class Sweep:
     old: str
     days: int
     key: str = "id"
+    key_type: ColumnType = "text"
     remove: "Callable[[Sweep, Session, Sequence[str], datetime], int] | None" = None
 
 
 def find(session: Session, sweep: Sweep, before: datetime, limit: int) -> list[str]:
     """Keys of old rows, at most so many. Only reads."""
     statement = f"SELECT {sweep.key} FROM {sweep.table} WHERE {sweep.old} LIMIT {limit}"  # noqa: S608 - our own names
-    return [str(key) for key in session.scalars(text(statement), {"before": moment(session, before)})]
+    return [str(key) for key in session.scalars(text(statement), _times(session, before))]
 
 
 def count(session: Session, sweep: Sweep, before: datetime) -> int:
     """How many are old now. Only reads."""
     statement = f"SELECT COUNT(*) FROM {sweep.table} WHERE {sweep.old}"  # noqa: S608 - our own names
-    return int(session.scalar(text(statement), {"before": moment(session, before)}) or 0)
+    return int(session.scalar(text(statement), _times(session, before)) or 0)
 
 
 def remove(session: Session, sweep: Sweep, keys: Sequence[str], before: datetime) -> int:
@@ -53,17 +56,17 @@ def delete_keys(session: Session, sweep: Sweep, keys: Sequence[str], before: dat
 
 def chosen(session: Session, sweep: Sweep) -> str:
     """SQL: the row is among the keys in `:rows`, and still old."""
-    rows = rows_as_table({"id": "text"}, on_sqlite=_is_sqlite(session))
-    key = f"CAST({sweep.table}.{sweep.key} AS VARCHAR(300))"
-    return f"{key} IN (SELECT v.id FROM {rows}) AND {sweep.old}"  # noqa: S608 - our own names
+    rows = rows_as_table({"id": sweep.key_type}, on_sqlite=_is_sqlite(session))
+    return f"{sweep.table}.{sweep.key} IN (SELECT v.id FROM {rows}) AND {sweep.old}"  # noqa: S608 - our own names
 
 
 def binds(session: Session, keys: Sequence[str], before: datetime) -> dict[str, object]:
-    return {"rows": encode_rows([{"id": key} for key in keys]), "before": moment(session, before)}
+    return {"rows": encode_rows([{"id": key} for key in keys]), **_times(session, before)}
 
 
-def moment(session: Session, at: datetime) -> object:
-    return sqlite_time(at) if _is_sqlite(session) else at
+def _times(session: Session, before: datetime) -> dict[str, object]:
+    moment = sqlite_time(before) if _is_sqlite(session) else before
+    return {"before": moment, "before_id": first_id(before + ID_MARGIN)}
 
 
 def _is_sqlite(session: Session) -> bool:

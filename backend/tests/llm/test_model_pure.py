@@ -19,6 +19,7 @@ from app.errors import (
 )
 from app.llm.extraction import ModelFacts, provider_of
 from app.llm.faults import codes_in, fault_of_status, retry_after_seconds
+from app.llm.requests import tokens_of
 from app.llm.vendors.answer_form import without_fence
 from app.llm.vendors.model_check import live_problem, problems_of
 from app.llm.vendors.starts import Starts, request_has_left
@@ -202,3 +203,10 @@ async def test_the_facts_come_from_the_price_list(make_client: MakeClient) -> No
     assert (await client.facts(MODEL)).takes_json_schema
     assert not (await client.facts("openai/my-own")).is_listed
     assert not (await client.facts("nonsense/x")).is_provider_known
+
+
+@pytest.mark.parametrize("kind", ["image_url", "input_audio", "file"])
+def test_what_is_no_text_counts_as_one_part_and_not_by_its_bytes(kind: str) -> None:
+    part = {"type": kind, kind: {"url": "data:image/png;base64," + "iVBORw0KGgo" * 20_000}}
+    question = {"role": "user", "content": [{"type": "text", "text": "What is it?"}, part]}
+    assert 1000 < tokens_of((question,)) < 5000

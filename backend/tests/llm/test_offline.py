@@ -10,7 +10,15 @@ import pytest
 
 from app.config import LLMSettings
 from app.enrichment.schemas import EnrichmentSchema
-from app.errors import LLMApiError, LLMBadRequest, LLMDisabled, LLMInvalidAnswer, LLMPrivateText, LLMTimeout
+from app.errors import (
+    LLMApiError,
+    LLMBadRequest,
+    LLMDisabled,
+    LLMInvalidAnswer,
+    LLMPrivateText,
+    LLMRateLimited,
+    LLMTimeout,
+)
 from app.llm.call import Delta, Finished, Parameters, Privacy
 from app.llm.gateway import Gateway, build_gateway
 from tests.llm.gateway_calls import chat
@@ -19,6 +27,7 @@ from tests.llm.recorder import Recorder
 FIXTURES = """
 - {task: chat, contains: harbour, answer: "The ferry leaves at nine."}
 - {contains: slow, fails: LLM_TIMEOUT}
+- {model: moody, fails: LLM_RATE_LIMITED}
 - contains: file this
   answer: {title: Harbour, summary: A walk., tags: [ferry, port, sea], source_type: NOTE}
 - {contains: wrong, answer: no JSON at all}
@@ -126,3 +135,8 @@ async def test_the_kill_switch_holds_for_every_entrance() -> None:
         await off.complete(chat())
     stand_in = build_gateway(LLMSettings(_env_file=None, enabled=False, disabled_mode="stub", provider="litellm"))
     assert (await stand_in.complete(chat())).receipt.provider == "stub"
+
+
+async def test_a_fixture_may_be_of_one_model(mock: Gateway) -> None:
+    with pytest.raises(LLMRateLimited):
+        await mock.complete(chat("The harbour.", task="query", models=("mock/moody",)), Recorder())

@@ -68,6 +68,16 @@ def order(found: Plan) -> list[str]:
     return [candidate.name for candidate in found.candidates]
 
 
+def test_a_hint_goes_before_the_plan_and_says_so() -> None:
+    found = plan("mixed", hint=(LOCAL, "task:thrifty"))
+    assert order(found) == [LOCAL, UNPRICED, DEAR, CHEAP]
+    assert {candidate.reason for candidate in found.candidates} == {"hint of the prompt"}
+
+
+def test_a_hint_of_a_task_without_rules_says_nothing() -> None:
+    assert order(plan(hint=("task:gone",))) == order(plan())
+
+
 def test_a_task_without_models_has_the_plan_of_the_settings() -> None:
     found = plan()
     assert order(found) == [CHEAP, LOCAL]

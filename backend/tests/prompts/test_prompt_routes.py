@@ -335,3 +335,28 @@ async def test_operators_read_and_only_admins_change(database_url: str, tmp_path
         ]
     assert {answer.status_code for answer in reads} == {200 if role == "operator" else 403}
     assert {answer.status_code for answer in changes} == {403}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"model": {"task": "nothing"}}, "model.task"),
+        ({"environments": {"development": {"model": {"task": "nothing"}}}}, "environments.development.model.task"),
+    ],
+)
+async def test_a_task_without_rules_is_refused_by_its_field(client: AsyncClient, changes: Json, field: str) -> None:
+    await make(client)
+    body = {name: value for name, value in TEMPLATE.items() if name != "id"}
+    for answer in (
+        await client.post(PROMPTS, json={**TEMPLATE, "id": "other", **changes}),
+        await client.put(f"{PROMPTS}/greeting", json={**body, **changes}),
+    ):
+        assert (answer.status_code, code_of(answer)) == (422, "VALIDATION_ERROR")
+        assert [error["field"] for error in answer.json()["error"]["details"]["errors"]] == [field]
+
+
+async def test_a_prompt_may_name_its_models(client: AsyncClient) -> None:
+    await make(client, model={"models": ["stub/other"]})
+    asked = {"promptId": "greeting", "variables": VALUES}
+    answer = await client.post("/llm/query/stream", json=asked)
+    assert '"model":"stub/other"' in answer.text and '"reason":"hint of the prompt"' in answer.text

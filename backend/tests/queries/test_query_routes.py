@@ -32,7 +32,9 @@ async def test_messages_may_be_asked_without_a_prompt(client: AsyncClient) -> No
     assert answer.status_code == 200 and "heron" in answer.json()["content"] and answer.json()["prompt"] is None
 
 
-async def test_who_does_not_wait_is_told_where_to_look(client: AsyncClient) -> None:
+async def test_who_does_not_wait_is_told_where_to_look(app: FastAPI, client: AsyncClient) -> None:
+    app.state.crew.stop()
+    await app.state.crew.wait_stopped()
     answer = await ask(client, waitSeconds=0)
     accepted = answer.json()
     assert (answer.status_code, accepted["status"]) == (202, "RUNNING")
@@ -129,6 +131,7 @@ async def test_a_stream_comes_in_pieces_and_says_at_its_end_who_answered(client:
         ({**ASKED, "parameters": {"warmth": 1}}, 422, "parameters.warmth"),
         ({**ASKED, "privacy": "secret"}, 422, "privacy"),
         ({**ASKED, "document": "a\x00b"}, 422, "document"),
+        ({**ASKED, "variables": {"question": "a\x00b"}}, 422, "variables.question"),
     ],
 )
 async def test_what_cannot_be_asked_is_refused_by_field(
@@ -137,6 +140,21 @@ async def test_what_cannot_be_asked_is_refused_by_field(
     answer = await client.post(path, json=body)
     assert answer.status_code == status and code_of(answer) == "VALIDATION_ERROR", answer.text
     assert answer.json()["error"]["details"]["errors"][0]["field"] == field
+
+
+@pytest.mark.parametrize("path", [QUERY, f"{QUERY}/stream"])
+@pytest.mark.parametrize("variables", [b'{"question": "\\ud800"}', b'{"question": ["\\ud800"]}', b'{"\\ud800": 1}'])
+async def test_half_a_character_is_no_value(client: AsyncClient, path: str, variables: bytes) -> None:
+    body = b'{"promptId": "query", "variables": ' + variables + b"}"
+    answer = await client.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, code_of(answer)) == (422, "VALIDATION_ERROR")
+    assert answer.json()["error"]["details"]["errors"][0]["field"].startswith("variables")
+
+
+async def test_a_schema_with_a_character_that_cannot_be_stored_is_refused(client: AsyncClient) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "description": "a\x00b"}}}
+    answer = await ask(client, jsonSchema=schema)
+    assert answer.json()["error"]["details"]["errors"][0]["field"] == "jsonSchema.properties"
 
 
 @pytest.mark.parametrize("seconds", [-1, 31, "10"])

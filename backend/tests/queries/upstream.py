@@ -16,11 +16,13 @@ CALLER = {"X-Dev-User-Id": "ann"}
 
 
 @contextmanager
-def served_over(upstream: ProtocolServer, database_url: str, folder: Path, **changes: Any) -> Iterator[str]:
+def served_over(
+    upstream: ProtocolServer, database_url: str, folder: Path, *, cache_seconds: int = 0, **changes: Any
+) -> Iterator[str]:
     """The address of our server, which asks `upstream` for MODEL, then SECOND."""
     rules = folder / "routing.yaml"
     rules.write_text(
-        "defaults: {first_token_seconds: 2, stall_seconds: 1}\n"
+        f"defaults: {{first_token_seconds: 2, stall_seconds: 1, cache_seconds: {cache_seconds}}}\n"
         "tasks: {enrichment: {}, query: {}, chat: {}, extraction: {}, image_prompt: {}}\n"
     )
     llm = LLMSettings(

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from sqlalchemy import insert
 from app.analytics.usage import GroupBy, usage
 from app.cli.commands import UsageBy
 from app.clock import utc_now
-from app.database import Database, new_id
+from app.database import Database, first_id, new_id
 from app.llm.ledger.attempt_model import LLMAttempt
 from tests.conftest import AsUser
 
@@ -42,8 +43,16 @@ async def book(database: Database, *rows: Row) -> None:
         "prompt_version": 2,
         "started_at": utc_now(),
     }
-    values = [{**common, "id": new_id(), **row} for row in rows]
+    values = [{**common, **row} for row in rows]
+    for row in values:
+        row["id"] = _id_of(row["started_at"])
     await database.write(lambda session: session.execute(insert(LLMAttempt), values))
+
+
+def _id_of(moment: object) -> str:
+    """As if it had been made then."""
+    assert isinstance(moment, datetime)
+    return first_id(moment) + new_id()[len(first_id(moment)) :]
 
 
 async def test_the_sums_are_known_costs_with_the_number_of_unknown_ones(database: Database) -> None:

@@ -34,11 +34,13 @@ from app.providers.provider import Provider
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-# Before litellm is imported: no price list from the network, no `.env` read behind our back, no log.
+# Before litellm is imported: nothing from the network, no `.env` read behind our back, no log.
 _ENVIRONMENT = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_MODE": "PRODUCTION",
     "LITELLM_LOG": "ERROR",
+    # It would fetch pictures for vendors that take no address, and hold its whole loop until they are here.
+    "MAX_IMAGE_URL_DOWNLOAD_SIZE_MB": "0",
 }
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
 

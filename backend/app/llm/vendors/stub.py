@@ -16,7 +16,7 @@ from app import clock
 from app.errors import LLMError, LLMInvalidAnswer
 from app.llm.attempts import AttemptOutcome, AttemptRecorder, Usage
 from app.llm.call import Delta
-from app.llm.extraction import Answer, Extraction, Inquiry, Message, ModelFacts, provider_of
+from app.llm.extraction import Answer, Extraction, Inquiry, Message, ModelFacts, provider_of, said_in
 from app.llm.vendors.answer import VendorAnswer
 from app.providers.mock import MockFixtures
 
@@ -66,7 +66,8 @@ class MockAuthor:
         self._fixtures = fixtures
 
     async def write(self, question: Question) -> tuple[str, Usage]:
-        found = await self._fixtures.answer(task=question.task, model=question.model, text=_sent(question))
+        _, _, model = question.model.partition("/")
+        found = await self._fixtures.answer(task=question.task, model=model, text=_sent(question))
         return found.text, Usage(found.input_tokens, found.output_tokens, _FREE, _FREE)
 
 
@@ -139,11 +140,11 @@ def _schema_in(inquiry: Inquiry) -> Mapping[str, Any] | None:
 
 
 def _sent(question: Question) -> str:
-    return "\n".join(str(message.get("content") or "") for message in question.messages)
+    return "\n".join(said_in(message) for message in question.messages)
 
 
 def _question(messages: tuple[Message, ...]) -> str:
-    asked = [str(message.get("content") or "") for message in messages if message.get("role") == "user"]
+    asked = [said_in(message) for message in messages if message.get("role") == "user"]
     return " ".join((asked[-1] if asked else "nothing").split()[:_SHOWN_WORDS])
 
 
