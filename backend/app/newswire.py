@@ -39,11 +39,11 @@ class Newswire:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _watch_file(self) -> None:
-        """`data_version` changes with each commit of another connection, our writer's too. The writer's own tells whether
-        it was another process: else everybody would look for its doings after each commit of ours.
+        """`data_version` changes with each commit of another connection, our writer's too. That of the writer tells
+        whether it was another process: else everybody would look for its doings after each commit of ours.
 
-        The first is asked on the loop itself: it reads a counter in shared memory and waits for nobody. By timers, since to wake a
-        task for each look doubled what it costs to be idle.
+        The first is asked on the loop itself: it reads a counter in shared memory and waits for nobody. By timers,
+        since to wake a task for each look doubled what it costs to be idle.
         """
         connection = sqlite3.connect(str(self._database.sqlite_path), timeout=0, isolation_level=None)
         loop = asyncio.get_running_loop()

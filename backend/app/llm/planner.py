@@ -68,8 +68,10 @@ class Planner:
         """The model that a plain call with such a prompt asks first, and why; None when that depends."""
         if hints.models or hints.task not in {None, task}:
             return None
-        first = usual_first(task, Complexity(hints.complexity or Complexity.STANDARD), self._surroundings())
-        return None if first is None or self.is_down(provider_of(first[0])) else first
+        around = self._surroundings()
+        first = usual_first(task, Complexity(hints.complexity or Complexity.STANDARD), around)
+        provider = around.providers.get(provider_of(first[0])) if first else None
+        return first if provider is not None and provider.is_enabled and not self.is_down(provider.name) else None
 
     def known_models(self) -> list[str]:
         """In the order of the plans, then those that the providers list."""
