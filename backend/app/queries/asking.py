@@ -135,7 +135,8 @@ class Asker:
 
 def is_plain(request: Mapping[str, Any]) -> bool:
     """Whether a query, as it is stored, leaves the choice of the model to the task alone."""
-    return request["privacy"] == Privacy.ANY and request["model"] is None and request["prompt_id"] is None
+    chosen = request.get("model") or request.get("prompt_id")
+    return request.get("privacy") == Privacy.ANY and not chosen
 
 
 def check_role(role: Role, model: str | None, fallback_models: Sequence[str]) -> None:
