@@ -8,6 +8,7 @@ from app.llm.ledger.attempt_model import LLMAttempt
 from app.prompts.prompt_model import PromptRow, PromptVersionRow
 from app.providers.provider_model import LLMProvider
 from app.queries.query_model import Query
+from app.queries.quota import LiveChat
 from app.spending.budget_model import LLMBudget, LLMSpend, LLMUsageDay, SpendingAlert
 from app.spending.quotas import QuotaCount
 
@@ -24,6 +25,7 @@ __all__ = [
     "LLMProvider",
     "LLMSpend",
     "LLMUsageDay",
+    "LiveChat",
     "PromptRow",
     "PromptVersionRow",
     "Query",

@@ -30,6 +30,7 @@ from app.queries import quota, service, waiting
 from app.queries.asking import Asker
 from app.queries.lane import QueryLane
 from app.queries.query_model import Query
+from app.queries.quota import LiveChat
 from app.queries.schemas import QueryRequest
 from app.spending import counters
 from app.spending.budget import EACH, Budget, Period, Scope, Spender
@@ -80,7 +81,10 @@ STATEMENTS: dict[str, tuple[list[str], Run]] = {
         ["ix_queries_ready", "ix_queries_user_rank", "sqlite_autoindex_queries_2|uq_queries_user_id"],
         lambda s, user, _: service.enqueue(s, user, ASKED, service.Once("k", "x"), quota=quota.QueryQuota(9, 9999)),
     ),
-    "how many run": (["ix_queries_user_rank"], lambda s, user, _: quota.take(s, user, quota.QueryQuota(0, 9999))),
+    "how many run": (
+        ["ix_queries_user_rank", "ix_live_chats"],
+        lambda s, user, _: quota.take(s, user, quota.QueryQuota(0, 9999)),
+    ),
     "who waits looks": ([PK_QUERIES], lambda s, _user, query: waiting._running(s, [query])),
     "claim": (
         ["ix_queries_ready"],
@@ -131,11 +135,12 @@ SWEEPS = {
     "questions and their answers": "ix_queries_ended",
     "counters of past periods": "ix_llm_spend_period_start",
     "counts of past days": "ix_quota_counts_day_start",
+    "chats whose process died": "ix_live_chats_expires_at",
     "alerts that were told": "ix_spending_alerts_told_at",
 }
 TABLES = (
     "items|item_events|idempotency_keys|queries|llm_attempts|llm_spend|llm_usage_days|llm_cache|quota_counts"
-    "|spending_alerts"
+    "|spending_alerts|live_chats"
 )
 
 
@@ -181,6 +186,7 @@ def fill(session: Session, users: list[str]) -> str:
         IdempotencyKey: [{"user_id": u, "key": str(n), "body_hash": "x", "created_at": at} for n, u, at in each],
         CachedAnswer: [{**_answer(str(n)), "expires_at": at + timedelta(hours=1)} for n, _, at in each],
         QuotaCount: [{"user_id": f"{n}{u}"[:36], "kind": "queries", "day_start": at, "used": 1} for n, u, at in each],
+        LiveChat: [{"id": new_id(), "user_id": user, "expires_at": at} for _, user, at in each],
         LLMSpend: [{**subject, "key": str(n), "subject": u, "period_start": at, "spent_usd": 0} for n, u, at in each],
         SpendingAlert: [
             {**subject, "subject": u, "period_start": at, "percent": 1, "spent_usd": 1, "limit_usd": 1, "told_at": at}

@@ -45,7 +45,7 @@ async def chat_completions(
     call = call_of(body, spender, privacy, desk.asker.deadline_seconds)
     created = clock.utc_now()
     ask = desk.gateway.stream if body.stream else partial(_whole, desk.gateway)
-    live = desk.live.begin_chat(call_id, lambda: ask(call))
+    live = await desk.live.begin_chat(user_id, call_id, lambda: ask(call))
     try:
         if body.stream:
             first = await unless_gone(request, live, live.next)

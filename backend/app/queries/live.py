@@ -1,8 +1,9 @@
 """Calls whose answer an open request passes on: streamed queries and chat completions.
 
 A streamed query is a row that is born leased for as long as the call may take: should the process die, the lease runs
-out, and the lane takes the row over. A chat completion has no row; the gateway keeps its books. The work runs in a task
-of its own: a request that is cut off ends it, and it puts the row and the books in order before it is gone.
+out, and the lane takes the row over. A chat completion has no row, only a line while there is a quota; the gateway
+keeps its books. The work runs in a task of its own: a request that is cut off ends it, and it puts the row and the
+books in order before it is gone.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from app.errors import LeaseLost, LLMApiError, LLMError, LLMTimeout, QueryCancel
 from app.llm.attempts import AttemptRecorder
 from app.llm.call import Finished, StreamEvent
 from app.llm.ledger.lane_books import Books, JobRecorder
+from app.queries import quota as quotas
 from app.queries import service
 from app.queries.asking import done, failed
 from app.queries.lane import QueryLane
@@ -65,9 +67,14 @@ class LiveCalls:
         recorder = JobRecorder(self._books, account_of(self._lane, work), lambda: local_seconds() < ends_by)
         return self._begin(LiveCall(work.id, partial(self._end, work, recorder)), partial(source, recorder))
 
-    def begin_chat(self, call_id: str, source: Source) -> "LiveCall":
-        """Without a row."""
-        return self._begin(LiveCall(call_id, _nothing_to_end), source)
+    async def begin_chat(self, user_id: str, call_id: str, source: Source) -> "LiveCall":
+        """Without a row. Raises ServiceUnavailable, and what `quota.take` raises."""
+        if self._quota == quotas.UNLIMITED:
+            return self._begin(LiveCall(call_id, _nothing_to_end), source)
+        seconds = self._lane.deadline_seconds + _LEASE_MARGIN_SECONDS
+        counted = partial(quotas.begin_chat, user_id=user_id, quota=self._quota, chat_id=call_id, seconds=seconds)
+        await self._database.write(counted)
+        return self._begin(LiveCall(call_id, partial(self._end_chat, call_id)), source)
 
     def _begin(self, call: "LiveCall", source: Source) -> "LiveCall":
         self._calls[call.id] = call
@@ -97,6 +104,15 @@ class LiveCalls:
         ending = Ending(work, outcome, recorder.end())
         plan = Plan(self._database.process_id, 0, [ending])
         await self._database.write(partial(run_cycle, lane=self._lane, plan=plan))
+
+    async def _end_chat(self, call_id: str, _outcome: Outcome) -> None:
+        """An answer that is there is given: where the database is away, the chat only counts too long."""
+        if not self._quota.at_once:
+            return
+        try:
+            await self._database.write(partial(quotas.end_chat, chat_id=call_id))
+        except ServiceUnavailable as error:
+            log.warning("chat.counts_too_long", query_id=call_id, exc_info=error)
 
     def _hear(self, news: News) -> None:
         for query_id in news.stopped & self._calls.keys():

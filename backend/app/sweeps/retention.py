@@ -57,6 +57,7 @@ def sweeps_of(settings: Settings) -> list[Sweep]:
         ),
         Sweep("counters of past periods", "llm_spend", "period_start < :before", _SPEND_DAYS, "key"),
         Sweep("counts of past days", "quota_counts", "day_start < :before", _SPEND_DAYS, "user_id"),
+        Sweep("chats whose process died", "live_chats", "expires_at < :before", 1),
         Sweep("alerts that were told", "spending_alerts", "told_at < :before", _SPEND_DAYS),
     ]
     return [sweep for sweep in found if sweep.days]
