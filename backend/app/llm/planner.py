@@ -8,7 +8,17 @@ from app.errors import LLMDisabled
 from app.llm.call import Call, Complexity, Spender
 from app.llm.extraction import ModelFacts, provider_of
 from app.llm.requests import wish_of
-from app.llm.routing import TASK_PREFIX, Plan, Surroundings, hinted_names, make_plan, names_of, rules_of, usual_first
+from app.llm.routing import (
+    TASK_PREFIX,
+    Plan,
+    Surroundings,
+    Wish,
+    hinted_names,
+    make_plan,
+    names_of,
+    rules_of,
+    usual_first,
+)
 from app.llm.routing_rules import RoutingRules
 from app.llm.vendors.upstreams import Upstreams
 from app.prompts.template import ModelHints
@@ -41,9 +51,10 @@ class Planner:
             raise LLMDisabled
         around = self._surroundings()
         rules_of(call.task, around, field="task")
-        if self._needs_wire(call, around):
+        wish = replace(wish_of(call), is_budgeted=self.is_budgeted(call.spender))
+        if self._needs_wire(wish, around):
             await self.upstreams.start()
-        return make_plan(replace(wish_of(call), is_budgeted=self.is_budgeted(call.spender)), around)
+        return make_plan(wish, around)
 
     def usual(self, task: str) -> list[str]:
         """The models of a task, as far as they are known without a call; those of providers that are down are left out.
@@ -57,8 +68,10 @@ class Planner:
         """The model that a plain call with such a prompt asks first, and why; None when that depends."""
         if hints.models or hints.task not in {None, task}:
             return None
-        first = usual_first(task, Complexity(hints.complexity or Complexity.STANDARD), self._surroundings())
-        return None if first is None or self.is_down(provider_of(first[0])) else first
+        around = self._surroundings()
+        first = usual_first(task, Complexity(hints.complexity or Complexity.STANDARD), around)
+        provider = around.providers.get(provider_of(first[0])) if first else None
+        return first if provider is not None and provider.is_enabled and not self.is_down(provider.name) else None
 
     def known_models(self) -> list[str]:
         """In the order of the plans, then those that the providers list."""
@@ -84,9 +97,8 @@ class Planner:
         is_stub = self.settings.provider == "stub" or not self.settings.enabled
         return [STUB_MODEL] if is_stub else self.settings.models
 
-    def _needs_wire(self, call: Call, around: Surroundings) -> bool:
+    def _needs_wire(self, wish: Wish, around: Surroundings) -> bool:
         """Whether the vendors' code is needed to know the models: their prices and windows are in its tables."""
-        wish = wish_of(call)
         usual = (*hinted_names(wish, around), f"{TASK_PREFIX}{wish.task}")
         names = names_of(wish.models or usual, around)
         found = [around.providers.get(provider_of(name)) for name in names]
