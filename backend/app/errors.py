@@ -29,7 +29,9 @@
     └── LLMError                      a model call failed; the three families of API.md
         ├── LLMTimeout                LLM_TIMEOUT
         ├── LLMInvalidAnswer          LLM_VALIDATION_ERROR
+        │   └── LLMAnswerTooLarge     LLM_VALIDATION_ERROR
         └── LLMApiError               LLM_API_ERROR
+            ├── LLMModelNotFound      LLM_MODEL_NOT_FOUND: 404
             ├── LLMUnreachable        LLM_API_ERROR, transient: 5xx, connection, 408
             ├── LLMRateLimited        LLM_RATE_LIMITED; with a time named, the whole provider waits
             ├── LLMAuthRefused        LLM_AUTH, the whole provider waits
@@ -75,33 +77,27 @@ class ApiError(LiteVaultError):
 
 
 class InvalidInput(ApiError):
-    code, status = "VALIDATION_ERROR", 400
-    sentence = "The request holds a value that cannot be used."
+    code, status, sentence = "VALIDATION_ERROR", 400, "The request holds a value that cannot be used."
 
 
 class InvalidCursor(ApiError):
-    code, status = "INVALID_CURSOR", 400
-    sentence = "This cursor was not made by this server; start again without it."
+    code, status, sentence = "INVALID_CURSOR", 400, "This cursor was not made by this server; start again without it."
 
 
 class Unauthorized(ApiError):
-    code, status = "UNAUTHORIZED", 401
-    sentence = "Say who is calling: in development, send X-Dev-User-Id."
+    code, status, sentence = "UNAUTHORIZED", 401, "Say who is calling: in development, send X-Dev-User-Id."
 
 
 class Forbidden(ApiError):
-    code, status = "FORBIDDEN", 403
-    sentence = "This needs a higher role."
+    code, status, sentence = "FORBIDDEN", 403, "This needs a higher role."
 
 
 class NotFound(ApiError):
-    code, status = "NOT_FOUND", 404
-    sentence = "There is nothing here under this id."
+    code, status, sentence = "NOT_FOUND", 404, "There is nothing here under this id."
 
 
 class InvalidTransition(ApiError):
-    code, status = "INVALID_STATE_TRANSITION", 409
-    sentence = "The item's state does not allow this action."
+    code, status, sentence = "INVALID_STATE_TRANSITION", 409, "The item's state does not allow this action."
 
 
 class DuplicateRequest(ApiError):
@@ -110,13 +106,11 @@ class DuplicateRequest(ApiError):
 
 
 class TagExists(ApiError):
-    code, status = "TAG_EXISTS", 409
-    sentence = "Another tag has this name already."
+    code, status, sentence = "TAG_EXISTS", 409, "Another tag has this name already."
 
 
 class NameTaken(ApiError):
-    code, status = "NAME_TAKEN", 409
-    sentence = "Another one has this name already."
+    code, status, sentence = "NAME_TAKEN", 409, "Another one has this name already."
 
 
 class VersionConflict(ApiError):
@@ -133,15 +127,13 @@ class QueryCancelled(ApiError):
 
 
 class PayloadTooLarge(ApiError):
-    code, status = "PAYLOAD_TOO_LARGE", 413
-    sentence = "The body is larger than this server takes."
+    code, status, sentence = "PAYLOAD_TOO_LARGE", 413, "The body is larger than this server takes."
 
 
 class PromptRefused(ApiError):
     """A template that breaks a rule, or values that do not fit it; `details.errors` names each field and rule."""
 
-    code, status = "VALIDATION_ERROR", 422
-    sentence = "The prompt cannot be used as it is."
+    code, status, sentence = "VALIDATION_ERROR", 422, "The prompt cannot be used as it is."
 
 
 class QueryRefused(ApiError):
@@ -184,8 +176,7 @@ class ConcurrencyLimitExceeded(ApiError):
 
 
 class BudgetExceeded(ApiError):
-    code, status = "BUDGET_EXCEEDED", 429
-    sentence = "The budget for model calls is spent."
+    code, status, sentence = "BUDGET_EXCEEDED", 429, "The budget for model calls is spent."
 
     def __init__(self, fault: "LLMBudgetExceeded") -> None:
         spent = fault.spent
@@ -286,14 +277,24 @@ class LLMTimeout(LLMError):
 class LLMInvalidAnswer(LLMError):
     code = family = "LLM_VALIDATION_ERROR"
     retryable = True
-    sentence = "The model's answer did not have the required form, after being asked again."
+    sentence = "The model gave no answer of the required form."
     next_step = "Retry the item, or choose a model that supports structured output."
+
+
+class LLMAnswerTooLarge(LLMInvalidAnswer):
+    sentence = "The model's answer was larger than LiteVault takes."
+    next_step = "Retry the item, or choose another model."
 
 
 class LLMApiError(LLMError):
     sentence = "The provider rejected the request."
     next_step = "Check LITEVAULT_LLM_MODEL with `litevault check`, then retry the item."
     retryable = True
+
+
+class LLMModelNotFound(LLMApiError):
+    code, sentence = "LLM_MODEL_NOT_FOUND", "The provider has no such model, or its address is wrong."
+    next_step = "Correct the model's name or the provider's address: see `litevault check`. Then retry the item."
 
 
 class LLMUnreachable(LLMApiError):
@@ -384,8 +385,7 @@ class LLMDisabled(LLMApiError):
 
 
 class LLMInterrupted(LLMApiError):
-    code = "LLM_INTERRUPTED"
-    sentence = "The server stopped several times while working on this."
+    code, sentence = "LLM_INTERRUPTED", "The server stopped several times while working on this."
     next_step = "Retry the item; if it stops the server again, tell the operator."
 
 

@@ -261,6 +261,9 @@ async def _answer_api_error(request: Request, error: Exception) -> Response:
     if error.status >= 500:
         log.warning("request.unavailable", exc_info=error)
     headers = {"Retry-After": _whole_seconds(error)} if error.retryable else {}
+    if isinstance(error, CallFailed) and not error.retryable:
+        # Heard by the official clients, which would else repeat what the gateway has just tried for them.
+        headers["X-Should-Retry"] = "false"
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return error_response(

@@ -79,7 +79,7 @@ def _parameters(body: ChatRequest) -> Parameters:
 
 def told(fault: LLMError) -> ApiError:
     """A model that there is not is 404, as at OpenAI."""
-    error = shown(fault)
+    error = shown(fault, asked_in="messages")
     errors = (error.details or {}).get("errors")
     if isinstance(errors, list) and errors[0]["field"] == "model":
         return NotFound(str(errors[0]["message"]), error.details)

@@ -15,6 +15,7 @@ from app.errors import (
     LLMContentRefused,
     LLMContextTooLong,
     LLMError,
+    LLMModelNotFound,
     LLMRateLimited,
     LLMUnreachable,
 )
@@ -46,6 +47,8 @@ def _kind_of(status: int, codes: frozenset[str]) -> type[LLMError]:
         return LLMAuthRefused
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TRANSIENT:
         return LLMUnreachable
+    if status == HTTPStatus.NOT_FOUND:
+        return LLMModelNotFound
     if codes & _CONTEXT_CODES or status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return LLMContextTooLong
     return LLMContentRefused if codes & _REFUSAL_CODES else LLMApiError

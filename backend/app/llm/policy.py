@@ -15,7 +15,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from http import HTTPStatus
 
 from app.errors import (
     LLMApiError,
@@ -115,7 +114,7 @@ def _is_the_answer(fault: LLMError) -> bool:
     """Another model would say the same, or may not be asked."""
     if isinstance(fault, LLMContentRefused | LLMBadRequest | LLMBudgetExceeded):
         return True
-    return type(fault) is LLMApiError and fault.http_status not in {None, HTTPStatus.NOT_FOUND}
+    return type(fault) is LLMApiError and fault.http_status is not None
 
 
 def _delay_before_again(fault: LLMError, now: Situation) -> float | None:

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from app import clock
-from app.errors import LLMApiError, StartRefused, llm_errors
+from app.errors import LLMModelNotFound, StartRefused, llm_errors
 
 _CHARACTERS_A_TOKEN = 4
 
@@ -85,10 +85,10 @@ class MockFixtures:
         return cls(entries)
 
     async def answer(self, *, task: str, model: str, text: str) -> MockAnswer:
-        """What the fixtures say to `text`, all that was sent. Raises the LLMError that they ask for, or LLMApiError."""
+        """What the fixtures say to `text`, all that was sent. Raises its LLMError, or that of no such model."""
         found = next((entry for entry in self.entries if entry.fits(task, model, text)), None)
         if found is None:
-            raise LLMApiError(http_status=404)
+            raise LLMModelNotFound
         if found.delay_seconds:
             await clock.sleep(found.delay_seconds)
         if found.answer is None:

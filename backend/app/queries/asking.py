@@ -21,6 +21,7 @@ from app.errors import (
     LLMBudgetExceeded,
     LLMContextTooLong,
     LLMError,
+    LLMModelNotFound,
     NotFound,
     PromptRefused,
     QueryRefused,
@@ -41,6 +42,7 @@ _STATUSES: Mapping[str, int] = {
     "LLM_BAD_REQUEST": 422,
     "LLM_CONTENT_REFUSED": 422,
     "LLM_CONTEXT_TOO_LONG": 422,
+    "LLM_MODEL_NOT_FOUND": 422,
     "LLM_PRIVATE_TEXT": 422,
     "LLM_BUDGET_EXCEEDED": 429,
     "LLM_RATE_LIMITED": 429,
@@ -150,23 +152,31 @@ def _parameters(said: ParametersIn) -> Parameters:
     )
 
 
-def shown(fault: LLMError, *, asked_in: str = "messages") -> ApiError:
+def shown(fault: LLMError, *, asked_in: str | None = None) -> ApiError:
     """The fault, to somebody who waits for the answer; `asked_in` is the field that holds what was asked."""
     if isinstance(fault, LLMBadRequest) and fault.field is not None:
         field = "model" if fault.field == "models" else to_camel(fault.field)
         return QueryRefused(field, "call", fault.explain())
     if isinstance(fault, LLMBudgetExceeded):
         return BudgetExceeded(fault)
-    named: dict[str, object] = {}
-    if isinstance(fault, LLMContextTooLong):
-        named = {"errors": [{"field": asked_in, "rule": "context", "message": fault.explain()}]}
-    return failure_of(type(fault), fault.explain(), fault.retry_after_seconds, **named)
+    field_at_fault = asked_in if isinstance(fault, LLMContextTooLong) else None
+    return failure_of(type(fault), fault.explain(), fault.retry_after_seconds, field=field_at_fault)
 
 
-def failure_of(kind: type[LLMError], sentence: str, wait_seconds: float | None = None, **details: object) -> CallFailed:
+def failure_of(
+    kind: type[LLMError],
+    sentence: str,
+    wait_seconds: float | None = None,
+    *,
+    field: str | None = None,
+    **details: object,
+) -> CallFailed:
     """The answer to who waits for a call that failed so."""
     code = BudgetExceeded.code if kind is LLMBudgetExceeded else kind.code
     status = _STATUSES.get(kind.code, CallFailed.status)
+    field = "model" if kind is LLMModelNotFound else field
+    if field is not None:
+        details["errors"] = [{"field": field, "rule": "call", "message": sentence}]
     return CallFailed(sentence, {"family": kind.family, **details}, code=code, status=status, wait_seconds=wait_seconds)
 
 

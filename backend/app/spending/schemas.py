@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, PlainSerializer, StrictBool, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, StrictBool, WithJsonSchema
 
 from app.spending.budget import Budget, Period, Scope
 from app.web import Id, WireModel, WireTime
@@ -36,7 +36,11 @@ _Whole = Annotated[int, Field(ge=1, le=1000)]
 _Percent = Annotated[_Whole, BeforeValidator(_number, json_schema_input_type=_Whole)]
 
 
-class BudgetIn(WireModel):
+class _Closed(WireModel):
+    model_config = ConfigDict(extra="forbid")  # a misspelt `alertsOnly` would refuse calls
+
+
+class BudgetIn(_Closed):
     """`subject` is the id of a user or of an API key, "*" for each of them, and left out for the system.
 
     At `alertPercents` of the limit an alert is sent, once a period. With `alertsOnly` no call is refused.
@@ -56,7 +60,7 @@ class BudgetIn(WireModel):
         )
 
 
-class BudgetsIn(WireModel):
+class BudgetsIn(_Closed):
     budgets: Annotated[list[BudgetIn], Field(max_length=_MOST_BUDGETS)]
 
 

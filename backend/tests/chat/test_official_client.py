@@ -213,3 +213,22 @@ def test_what_no_route_takes_is_told_in_openai_s_form(
     answer = httpx.request(method, server_url + path, content=content, headers=headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize(("fault", "calls"), [("400", 1), ("401", 1), ("500", 2), ("404", 1)])
+def test_the_client_does_not_repeat_what_the_gateway_has_tried(
+    upstream: ProtocolServer, database_url: str, tmp_path: Path, fault: str, calls: int
+) -> None:
+    upstream.set_default(fault)
+    with served_over(upstream, database_url, tmp_path) as url:
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="any", default_headers=CALLER)  # it repeats twice
+        with client, pytest.raises(openai.APIStatusError):
+            client.chat.completions.create(model="openai/gpt-4o-mini", messages=HERON)
+    assert len(upstream.calls) == calls
+
+
+def test_a_model_that_the_provider_does_not_have_is_named(client: openai.OpenAI, upstream: ProtocolServer) -> None:
+    upstream.set_default("404")
+    with pytest.raises(openai.NotFoundError) as unknown:
+        client.chat.completions.create(model="openai/gpt-9", messages=HERON)
+    assert (unknown.value.code, unknown.value.param) == ("model_not_found", "model")

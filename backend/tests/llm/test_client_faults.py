@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import pytest
 
 from app.errors import (
+    LLMAnswerTooLarge,
     LLMApiError,
     LLMAuthRefused,
     LLMContentRefused,
     LLMContextTooLong,
     LLMError,
     LLMInvalidAnswer,
+    LLMModelNotFound,
     LLMRateLimited,
     LLMTimeout,
     LLMUnreachable,
@@ -49,7 +51,7 @@ TABLE = [
     Row("400_context", LLMContextTooLong, "LLM_CONTEXT_TOO_LONG"),
     Row("401", LLMAuthRefused, "LLM_AUTH"),
     Row("403", LLMAuthRefused, "LLM_AUTH"),
-    Row("404", LLMApiError, FREE),
+    Row("404", LLMModelNotFound, "LLM_MODEL_NOT_FOUND"),
     Row("408", LLMUnreachable, FREE, is_lost=True),
     Row("429", LLMRateLimited, "LLM_RATE_LIMITED"),
     Row("429_quota", LLMRateLimited, "LLM_RATE_LIMITED", retry_after=QUOTA_WAIT_SECONDS),
@@ -79,7 +81,7 @@ TABLE = [
     Row("long_title", LLMInvalidAnswer, BAD, calls=(3, 3)),
     Row("nul_title", LLMInvalidAnswer, BAD, calls=(3, 3)),
     Row("wrong_source_type", LLMInvalidAnswer, BAD, calls=(3, 3)),
-    Row("huge=9", LLMInvalidAnswer, BAD, is_lost=True),
+    Row("huge=9", LLMAnswerTooLarge, BAD, is_lost=True),
     Row("cached", None),
     Row("cache_write", None),
     Row("no_usage", None, is_lost=True),

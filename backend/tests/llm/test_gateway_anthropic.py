@@ -4,12 +4,12 @@ import pytest
 
 from app.enrichment.schemas import EnrichmentSchema
 from app.errors import (
-    LLMApiError,
     LLMAuthRefused,
     LLMContentRefused,
     LLMContextTooLong,
     LLMError,
     LLMInvalidAnswer,
+    LLMModelNotFound,
     LLMRateLimited,
     LLMTimeout,
 )
@@ -102,7 +102,7 @@ async def test_a_broken_connection_is_one_call_on_the_books_and_upstream(
         ("refusal", LLMContentRefused),
         ("content_filter", LLMContentRefused),
         ("401", LLMAuthRefused),
-        ("404", LLMApiError),
+        ("404", LLMModelNotFound),
         ("400_context", LLMContextTooLong),
         ("429_quota", LLMRateLimited),
     ],

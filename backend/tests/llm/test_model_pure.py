@@ -14,6 +14,7 @@ from app.errors import (
     LLMContentRefused,
     LLMContextTooLong,
     LLMError,
+    LLMModelNotFound,
     LLMRateLimited,
     LLMUnreachable,
 )
@@ -46,7 +47,7 @@ NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
         (413, None, LLMContextTooLong),
         (400, {"error": {"code": "content_filter"}}, LLMContentRefused),
         (400, {"error": {"code": "x", "innererror": {"code": "content_filter"}}}, LLMContentRefused),
-        (404, {"type": "error", "error": {"type": "not_found_error"}}, LLMApiError),
+        (404, {"type": "error", "error": {"type": "not_found_error"}}, LLMModelNotFound),
         (422, "text", LLMApiError),
         (402, None, LLMRateLimited),
         (429, None, LLMRateLimited),

@@ -11,10 +11,10 @@ import pytest
 from app.config import LLMSettings
 from app.enrichment.schemas import EnrichmentSchema
 from app.errors import (
-    LLMApiError,
     LLMBadRequest,
     LLMDisabled,
     LLMInvalidAnswer,
+    LLMModelNotFound,
     LLMPrivateText,
     LLMRateLimited,
     LLMTimeout,
@@ -93,7 +93,7 @@ async def test_the_mock_answers_from_its_fixtures(mock: Gateway) -> None:
 
 @pytest.mark.parametrize(
     ("text", "kind", "outcome"),
-    [("slow", LLMTimeout, "ERROR"), ("wrong", LLMInvalidAnswer, "INVALID"), ("unforeseen", LLMApiError, "ERROR")],
+    [("slow", LLMTimeout, "ERROR"), ("wrong", LLMInvalidAnswer, "INVALID"), ("unforeseen", LLMModelNotFound, "ERROR")],
 )
 async def test_a_fault_of_the_mock_is_booked(text: str, kind: type[Exception], outcome: str, mock: Gateway) -> None:
     recorder = Recorder()

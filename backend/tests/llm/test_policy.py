@@ -1,6 +1,6 @@
 """Which fault a call ends in when every model of its plan has failed."""
 
-from app.errors import LLMApiError, LLMRateLimited, LLMUnreachable, Remedy
+from app.errors import LLMApiError, LLMModelNotFound, LLMRateLimited, LLMUnreachable, Remedy
 from app.llm.policy import most_hopeful
 
 
@@ -26,5 +26,5 @@ def test_a_wait_beside_a_permanent_fault_uses_up_an_attempt() -> None:
 
 
 def test_of_permanent_faults_the_first_is_told() -> None:
-    first = LLMApiError(http_status=404)
+    first = LLMModelNotFound(http_status=404)
     assert most_hopeful([first, LLMApiError()]) is first

@@ -110,3 +110,9 @@ async def test_operators_see_budgets_and_only_admins_set_them(app: FastAPI, as_u
     app.state.dev_role = Role.OPERATOR
     assert (await as_user("o").get("/admin/budgets")).status_code == 200
     assert code_of(await as_user("o").put("/admin/budgets", json={"budgets": []})) == "FORBIDDEN"
+
+
+@pytest.mark.parametrize("body", [{"budgets": [{**SYSTEM, "alertOnly": True}]}, {"budgets": [], "budget": []}])
+async def test_a_field_that_is_none_is_refused(client: AsyncClient, body: Json) -> None:
+    answer = await client.put("/admin/budgets", json=body)
+    assert answer.status_code == 422 and answer.json()["error"]["details"]["errors"][0]["rule"] == "extra_forbidden"

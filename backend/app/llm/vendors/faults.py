@@ -7,13 +7,14 @@ import structlog
 
 from app.clock import utc_now
 from app.errors import (
+    LLMAnswerTooLarge,
     LLMApiError,
     LLMAuthRefused,
     LLMBadRequest,
     LLMContentRefused,
     LLMContextTooLong,
     LLMError,
-    LLMInvalidAnswer,
+    LLMModelNotFound,
     LLMRateLimited,
     LLMTimeout,
     LLMUnreachable,
@@ -39,7 +40,7 @@ class VendorFaults:
             (litellm.ContextWindowExceededError, LLMContextTooLong),
             (litellm.ContentPolicyViolationError, LLMContentRefused),
             (litellm.BadRequestError, LLMApiError),
-            (litellm.NotFoundError, LLMApiError),
+            (litellm.NotFoundError, LLMModelNotFound),
         )
 
     def of(self, error: Exception) -> LLMError:
@@ -52,7 +53,7 @@ class VendorFaults:
 
         for cause in _causes(error):
             if isinstance(cause, AnswerTooLarge):
-                return LLMInvalidAnswer()
+                return LLMAnswerTooLarge()
             if isinstance(cause, AddressRefused | RedirectRefused):
                 # Not the provider's fault, but its address's: a second try would end in the same.
                 _log.warning("llm_call.address_refused", kind=type(cause).__name__)
