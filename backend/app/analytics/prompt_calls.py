@@ -46,7 +46,7 @@ def calls_of(session: Session, prompt_id: str) -> Mapping[int, Calls]:
 
 def _calls(row: Mapping[str, Any], folded: Mapping[str, Any]) -> Calls:
     counts = {name: int(row.get(name) or 0) + int(folded.get(name) or 0) for name in _COUNTS}
-    times = {name: row.get(name) for name in ("latency_p50_ms", "latency_p95_ms")}
+    times: dict[str, Any] = {name: row.get(name) for name in ("latency_p50_ms", "latency_p95_ms")}
     is_known = counts["unpriced"] < counts["made"]
     pico = int(row.get("cost_pico") or 0) + int(folded.get("cost_pico") or 0)
     last = folded.get("last_day")

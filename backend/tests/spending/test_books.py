@@ -33,7 +33,7 @@ from tests.llm.gateway_calls import chat
 from tests.spending.till import CENT, SYSTEM_DAY, Till, usage_of
 
 T = TypeVar("T")
-MODEL = {"provider": "one", "model": "one/model"}
+MODEL: Any = {"provider": "one", "model": "one/model"}
 COSTS_A_CENT = Purpose(most_usd=CENT)
 
 

@@ -15,7 +15,7 @@ def http_handler(litellm: Any, session: Any, *, timeout_seconds: float) -> Any: 
     # For the whole process: litellm makes such clients by itself too, for vendors that it knows by name.
     kind.single_connection_post_request = _not_again
 
-    class Handler(kind):  # type: ignore[misc]  # litellm's, imported late
+    class Handler(kind):  # type: ignore[misc, valid-type]  # litellm's, imported late
         async def post(self, *parts: Any, **request: Any) -> Any:  # noqa: ANN401 - httpx.Response
             response = await super().post(*parts, **request)
             return response if request.get("stream") else _with_usage(response)
