@@ -28,7 +28,7 @@ def _places_around(field: str) -> Iterator[str]:
 def _complaint(entry: Mapping[str, Any], body: object) -> dict[str, str]:
     if entry["type"] == "json_invalid":
         return {"field": "body", "rule": "json_invalid", "message": "The body is not valid JSON."}
-    field = _field(entry["loc"], body)
+    field = _field(entry, body)
     if entry["type"] in ("too_short", "too_long") and isinstance(entry["input"], str):
         return {"field": field, "rule": f"string_{entry['type']}", "message": _length_sentence(entry)}
     return {
@@ -38,24 +38,24 @@ def _complaint(entry: Mapping[str, Any], body: object) -> dict[str, str]:
     }
 
 
-def _field(where: Sequence[str | int], body: object) -> str:
+def _field(entry: Mapping[str, Any], body: object) -> str:
     """As the request spells it; only the parts of a path are declared in our own spelling."""
-    kind, *parts = where
+    kind, *parts = entry["loc"]
     if kind == "body":
-        parts = _places_in(body, parts)
+        parts = _places_in(body, parts, is_missing=entry["type"] == "missing")
     spelt = [to_camel(str(part)) if kind == "path" else str(part) for part in parts]
     return ".".join(spelt).encode(errors="replace").decode() or "body"
 
 
-def _places_in(body: object, where: Sequence[str | int]) -> list[str | int]:
+def _places_in(body: object, where: Sequence[str | int], *, is_missing: bool) -> list[str | int]:
     """Without the names of our own types, which pydantic puts between where one of several was tried."""
     places: list[str | int] = []
     for nth, part in enumerate(where, start=1):
-        known, inner = _inside(body, part)
-        if known or (nth == len(where) and _may_be_missing(body, part)):
-            places.append(part)
-        if known:
+        is_there, inner = _inside(body, part)
+        if is_there:
             body = inner
+        if is_there or part == "[key]" or (is_missing and nth == len(where)):
+            places.append(part)
     return places
 
 
@@ -66,10 +66,6 @@ def _inside(body: object, part: str | int) -> tuple[bool, object]:
     if isinstance(body, dict):
         return part in body, body.get(part)
     return False, None
-
-
-def _may_be_missing(body: object, part: str | int) -> bool:
-    return isinstance(body, dict) and (part == "[key]" or "[" not in str(part))
 
 
 def _length_sentence(entry: Mapping[str, Any]) -> str:

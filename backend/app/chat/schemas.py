@@ -64,6 +64,12 @@ class FilePart(_Closed):
         file_id: Annotated[Text, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,200}$")] | None = None
         filename: Annotated[Text, StringConstraints(max_length=255)] | None = None
 
+        @model_validator(mode="after")
+        def _is_one(self) -> Self:
+            if (self.file_data is None) == (self.file_id is None):
+                raise ValueError("give either file_data or file_id")
+            return self
+
     type: Literal["file"]
     file: File
 
@@ -73,12 +79,12 @@ Part = Annotated[TextPart | ImagePart | AudioPart | FilePart, Field(discriminato
 
 
 def _form_of(content: object) -> str:
-    return "[parts]" if isinstance(content, list) else "[text]"
+    return "parts" if isinstance(content, list) else "text"
 
 
 # Told apart before, so that a complaint is about the form that was meant.
 Content = Annotated[
-    Annotated[Text, StringConstraints(max_length=1_000_000), Tag("[text]")] | Annotated[list[Part], Tag("[parts]")],
+    Annotated[Text, StringConstraints(max_length=1_000_000), Tag("text")] | Annotated[list[Part], Tag("parts")],
     Discriminator(_form_of),
 ]
 

@@ -4,8 +4,9 @@ A call is routed to a plan, and pursued over its models within one deadline. Inv
 the books before, and what comes out is a whole, checked answer with its receipt, or an LLMError.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import TypeVar
@@ -13,6 +14,7 @@ from typing import TypeVar
 from app import clock
 from app.config import LLMSettings
 from app.database import Database
+from app.errors import LLMUnreachable
 from app.llm.attempts import AttemptRecorder, FirstCall, Purpose
 from app.llm.cache import AnswerCache
 from app.llm.call import Call, Completion, Extracted, Receipt, StreamEvent
@@ -22,7 +24,7 @@ from app.llm.errand import Errand, Send
 from app.llm.extraction import Answer, Extraction, Inquiry, Message, provider_of
 from app.llm.ledger.direct_books import DirectBooks, NoBooks
 from app.llm.ledger.reservation import most_usd, tokens_beside, tokens_of_form
-from app.llm.meters import Meters
+from app.llm.meters import Meters, Recent
 from app.llm.planner import IsBudgeted, Planner, unbudgeted
 from app.llm.pursuit import Try
 from app.llm.receipts import Account
@@ -72,6 +74,21 @@ class Gateway:
     def keeping_books(self) -> AbstractAsyncContextManager[None]:
         """In the block, what a process that died left open on the books is marked."""
         return self._books.swept()
+
+    @asynccontextmanager
+    async def warming_up(self) -> AsyncIterator[None]:
+        """Beside the block the vendors' code gets ready where a provider needs it: the first call would wait for it."""
+        warming = asyncio.create_task(self._warm_up())
+        try:
+            yield
+        finally:
+            warming.cancel()
+            await asyncio.gather(warming, return_exceptions=True)
+
+    async def _warm_up(self) -> None:
+        if self._planner.needs_vendors:
+            with suppress(LLMUnreachable):  # it is logged; a call tries again
+                await self.start()
 
     async def start(self) -> None:
         """Get the vendors' code ready, off the loop. Safe to repeat; a call does it where nobody did."""
@@ -173,11 +190,15 @@ class Gateway:
         """For the provider's status, as this process sees it."""
         circuits = [status for status in self.breaker.status() if provider_of(status.model) == provider]
         waiting, in_flight = self.turnstiles.load_of(provider)
+        recent = self.meters.recent.get(provider, Recent())
         return replace(
             self.gate.traffic_of(provider),
             breakers=[BreakerState(status.model, status.state, status.seconds_until_probe) for status in circuits],
             in_flight=in_flight,
             waiting=waiting,
+            latency_p50_ms=recent.latency_p50_ms,
+            last_error_code=recent.error_code,
+            last_error_at=recent.error_at,
         )
 
     async def _answer(

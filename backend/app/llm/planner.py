@@ -68,6 +68,12 @@ class Planner:
         return list(dict.fromkeys(planned + listed))
 
     @property
+    def needs_vendors(self) -> bool:
+        """Whether a provider is asked by the vendors' code."""
+        wired = (entry for entry in self.providers().values() if entry.kind not in _WITHOUT_WIRE)
+        return self.settings.enabled and any(provider.is_enabled for provider in wired)
+
+    @property
     def _is_on(self) -> bool:
         return self.settings.enabled or self.settings.disabled_mode == "stub"
 

@@ -34,6 +34,7 @@ def content(*parts: object) -> Json:
         (content({"type": "image_url", "image_url": {}}), "messages.0.content.0.image_url.url"),
         (content({"type": "image_url", "image_url": {"url": "http://a.test/b"}}), "messages.0.content.0.image_url.url"),
         (content({"type": "file", "file": {"file_data": "https://a.test/b"}}), "messages.0.content.0.file.file_data"),
+        (content({"type": "file", "file": {}}), "messages.0.content.0.file"),
         ({"messages": [{"role": "user", "content": 7}]}, "messages.0.content"),
         ({"messages": [{"role": "user", "content": {"a": 1}}]}, "messages.0.content"),
         ({"model": ""}, "model"),

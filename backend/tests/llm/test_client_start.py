@@ -5,14 +5,18 @@ from typing import Any
 
 import pytest
 
+from app import clock
 from app.context.fitting import GAP
 from app.errors import LLMContextTooLong, LLMUnreachable
 from app.llm.call import Call, Parameters, Spender
 from app.llm.extraction import ModelFacts
+from app.llm.gateway import Gateway
 from app.llm.requests import render
 from app.llm.routing import Candidate
+from app.llm.routing_rules import load_rules
 from app.llm.vendors import client as client_module
 from app.llm.vendors.client import LLMClient
+from app.llm.vendors.upstreams import build_upstreams
 from app.prompts.registry import as_in_files
 from app.providers.provider import Provider, ProviderKind
 from tests.llm.gateway_calls import chat
@@ -93,3 +97,24 @@ def test_a_window_without_room_for_any_document_is_an_error() -> None:
 def test_messages_are_sent_as_they_are() -> None:
     call = replace(chat(), document=LONG)
     assert render(call, candidate(200)).messages is call.prompt
+
+
+@pytest.mark.parametrize("kind", [ProviderKind.OPENAI, ProviderKind.STUB])
+async def test_the_vendors_get_ready_beside_the_start_where_a_provider_needs_them(
+    kind: ProviderKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[ProviderKind] = []
+
+    async def start(_upstreams: object) -> None:
+        started.append(kind)
+
+    monkeypatch.setattr("app.llm.vendors.upstreams.Upstreams.start", start)
+    gateway = Gateway(
+        llm_settings("http://127.0.0.1:9/v1"),
+        build_upstreams(llm_settings("http://127.0.0.1:9/v1")),
+        load_rules(None),
+        providers=lambda: {"own": Provider("own", kind)},
+    )
+    async with gateway.warming_up():
+        await clock.sleep(0)
+    assert started == ([] if kind is ProviderKind.STUB else [kind])

@@ -77,3 +77,15 @@ async def test_a_provider_that_flaps_fails_no_call(upstream: ProtocolServer) -> 
         assert load.faults == []
         calls = len(upstream.calls) + len(spare.calls)
         assert calls <= len(gateway.recorder.closed) == len(gateway.recorder.attempts)
+
+
+async def test_the_status_tells_how_fast_the_last_answers_came_and_what_failed_last(upstream: ProtocolServer) -> None:
+    async with door(upstream) as gateway:
+        unused = gateway.gateway.traffic_of("openai")
+        assert (unused.latency_p50_ms, unused.last_error_code, unused.last_error_at) == (None, None, None)
+        upstream.script("latency=0.1", "latency=0.3", "latency=0.2", "400")
+        for _ in range(4):
+            await gateway.complete()
+        seen = gateway.gateway.traffic_of("openai")
+    assert seen.latency_p50_ms is not None and 200 <= seen.latency_p50_ms < 300
+    assert seen.last_error_code == "LLM_API_ERROR" and seen.last_error_at is not None
