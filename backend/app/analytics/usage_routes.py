@@ -14,7 +14,6 @@ from app.analytics.usage import GroupBy, Usage, usage
 from app.clock import utc_now
 from app.database import Database
 from app.errors import InvalidInput
-from app.spending.schemas import Usd
 from app.web import DatabaseOf, WireModel, declared_errors
 
 router = APIRouter(tags=["usage"])
@@ -38,7 +37,7 @@ class UsageOut(WireModel):
     name: str | None
     calls: int
     cached: int
-    cost_usd: Usd
+    cost_usd: float
     unknown_costs: int
     input_tokens: int
     output_tokens: int

@@ -31,7 +31,7 @@ from app.llm.planner import IsBudgeted, Planner, unbudgeted
 from app.llm.pursuit import Try
 from app.llm.receipts import Account
 from app.llm.rendering import Rendered, Renderer, tokens_of_shape
-from app.llm.requests import options_of, prepared, tokens_of
+from app.llm.requests import NO_HINTS, options_of, prepared, tokens_of
 from app.llm.routing import Candidate
 from app.llm.routing_rules import RoutingRules, load_rules
 from app.llm.traffic.breaker import Breaker
@@ -195,13 +195,15 @@ class Gateway:
         """`provider/model` of all plans and providers, as far as somebody named them; each once."""
         return self._planner.known_models()
 
-    def first_call(self, task: str, prompt: PromptVersion) -> FirstCall | None:
-        """What a plain call with this prompt will ask first; None when it depends on the call."""
-        first = self._planner.usual_first(task, prompt.hints)
+    def first_call(self, task: str, prompt: PromptVersion | None = None) -> FirstCall | None:
+        """What a plain call with this prompt, or with messages, will ask first; None when it depends on the call."""
+        first = self._planner.usual_first(task, prompt.hints if prompt else NO_HINTS)
         if first is None or self._doors.allowance(first[0]) != UNLIMITED:
             return None
         model, reason = first
-        purpose = Purpose(task, reason, prompt_id=prompt.id, prompt_version=prompt.version)
+        purpose = Purpose(task, reason)
+        if prompt is not None:
+            purpose = replace(purpose, prompt_id=prompt.id, prompt_version=prompt.version)
         return FirstCall(provider_of(model), model, purpose)
 
     def allowance(self, task: str) -> int:

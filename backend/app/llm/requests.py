@@ -26,8 +26,8 @@ def prepared(call: Call) -> Call:
     hints, said = hints_of(call), call.parameters
     temperature = hints.temperature if said.temperature is None else said.temperature
     max_tokens = hints.max_output_tokens if said.max_tokens is None else said.max_tokens
-    parameters = replace(said, temperature=temperature, max_tokens=max_tokens)
-    call = replace(call, parameters=parameters)
+    if (temperature, max_tokens) != (said.temperature, said.max_tokens):
+        call = replace(call, parameters=replace(said, temperature=temperature, max_tokens=max_tokens))
     _check(call)
     return call
 

@@ -26,7 +26,7 @@ from app.errors import (
     PromptRefused,
     QueryRefused,
 )
-from app.llm.attempts import AttemptRecorder, Usage
+from app.llm.attempts import AttemptRecorder, FirstCall, Usage
 from app.llm.call import CacheScope, Call, Parameters, Privacy, Receipt, Spender, StreamEvent
 from app.llm.gateway import Gateway
 from app.llm.routing import TASK_PREFIX
@@ -106,6 +106,10 @@ class Asker:
             cache=CacheScope.PERSON,
         )
 
+    def first_call(self) -> FirstCall | None:
+        """What a plain query asks first, see `is_plain`; None while that depends."""
+        return self._gateway.first_call(TASK)
+
     async def ask(self, request: QueryRequest, user_id: str, recorder: AttemptRecorder) -> Columns:
         """The result columns. Raises LLMError, and what the recorder raises."""
         try:
@@ -129,6 +133,12 @@ class Asker:
         except NotFound as error:
             known = any(prompt.id == prompt_id for prompt in self._prompts.prompts())
             raise QueryRefused("promptVersion" if known else "promptId", "unknown", error.message) from error
+
+
+def is_plain(request: Mapping[str, Any]) -> bool:
+    """Whether a query, as it is stored, leaves the choice of the model to the task alone."""
+    chosen = request.get("model") or request.get("prompt_id")
+    return request.get("privacy") == Privacy.ANY and not chosen
 
 
 def check_role(role: Role, model: str | None, fallback_models: Sequence[str]) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
+from sqlalchemy import select
 
 from app.accounts.roles import Role
+from app.llm.ledger.attempt_model import LLMAttempt
 from app.main import create_app
 from tests.conftest import AsUser, Json, code_of, make_settings
 from tests.queries.conftest import ASKED, QUERY, ask, done, events_of
@@ -30,6 +32,16 @@ async def test_messages_may_be_asked_without_a_prompt(client: AsyncClient) -> No
     body = {"messages": [{"role": "user", "content": "Where is the heron?"}]}
     answer = await client.post(QUERY, json=body)
     assert answer.status_code == 200 and "heron" in answer.json()["content"] and answer.json()["prompt"] is None
+
+
+@pytest.mark.parametrize("changes", [{}, {"model": "stub/other"}, {"privacy": "local_only"}, ASKED])
+async def test_each_query_is_on_the_books_once(app: FastAPI, client: AsyncClient, changes: Json) -> None:
+    """Booked with its claim where the task alone chooses the model, and what was booked is what is asked."""
+    body = changes if "promptId" in changes else {"messages": [{"role": "user", "content": "Where?"}], **changes}
+    assert (await client.post(QUERY, json=body)).status_code == 200
+    books = await app.state.database.read(lambda session: session.execute(select(LLMAttempt.outcome)).scalars().all())
+    assert books == ["OK"]
+    assert app.state.queries.lane.first_call() is not None
 
 
 async def test_who_does_not_wait_is_told_where_to_look(app: FastAPI, client: AsyncClient) -> None:

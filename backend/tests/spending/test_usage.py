@@ -87,7 +87,7 @@ async def test_a_person_sees_their_own_and_an_operator_all(as_user: AsUser, clie
     database: Database = app.state.database  # type: ignore[attr-defined]
     mine = (await client.get("/auth/me")).json()["id"]
     await book(database, {**ROWS[0], "user_id": mine}, ROWS[0])
-    assert [entry["costUsd"] for entry in (await client.get("/usage")).json()["usage"]] == ["0.25"]
+    assert [entry["costUsd"] for entry in (await client.get("/usage")).json()["usage"]] == [0.25]
     everybody = (await client.get("/admin/usage", params={"groupBy": "user"})).json()["usage"]
     assert sum(entry["calls"] for entry in everybody) == 2
     assert (await as_user("b").get("/usage")).json()["usage"] == []
