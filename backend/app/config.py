@@ -104,6 +104,7 @@ class LLMSettings(BaseSettings):
     openai_api_key: Annotated[SecretStr | None, Field(validation_alias=AliasChoices("OPENAI_API_KEY"))] = None
     anthropic_api_key: Annotated[SecretStr | None, Field(validation_alias=AliasChoices("ANTHROPIC_API_KEY"))] = None
     circuit_faults: Annotated[int, Field(ge=1, le=1000)] = 5
+    compress: bool = True
     routing_file: Annotated[Path | None, AfterValidator(_without_tilde)] = None
     stub_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = 0
     stub_failure: str | None = None

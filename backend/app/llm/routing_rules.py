@@ -1,5 +1,6 @@
 """The routing file: read once, checked as a whole, its mistakes named with their place."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,14 @@ _Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Compression(StrEnum):
+    """What may be taken out of a document."""
+
+    BLANKS = "blanks"
+    REPEATS = "repeats"
+    COMMENTS = "comments"
 
 
 class ModelRule(_Part):
@@ -34,6 +43,7 @@ class TaskRules(_Part):
     stall_seconds: _Seconds = 20
     cache_seconds: Annotated[float, Field(ge=0, le=31_536_000)] = 0
     reasks: Annotated[int, Field(ge=0, le=10)] | None = None
+    compress: tuple[Compression, ...] = ()
 
 
 class RoutingRules(_Part):

@@ -242,6 +242,7 @@ def receipt_out(receipt: Receipt) -> ReceiptOut:
         cost_usd=_dollars(receipt.cost_usd),
         cached=receipt.cached,
         coverage=receipt.coverage,
+        compressed_tokens=receipt.compressed_tokens,
         prompt=receipt.prompt,
         attempts=attempts,
     )
