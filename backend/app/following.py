@@ -23,10 +23,12 @@ _POLL_SECONDS = 60.0
 
 
 @asynccontextmanager
-async def followed(database: Database, topic: str, refresh: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+async def followed(
+    database: Database, topic: str, refresh: Callable[[], Awaitable[None]], *, gap_seconds: float | None = None
+) -> AsyncIterator[None]:
     """In the block, `refresh` is called after each change of `topic`, a name in `News.configured`; and once before.
 
-    A database that is away is no reason not to begin.
+    At most once in `gap_seconds`. A database that is away is no reason not to begin.
     """
     news = asyncio.Event()
 
@@ -37,7 +39,8 @@ async def followed(database: Database, topic: str, refresh: Callable[[], Awaitab
     unsubscribe = database.noticeboard.subscribe(hear)
     if not await _refresh_if_possible(topic, refresh):
         news.set()
-    task = asyncio.create_task(_follow(topic, refresh, news))
+    gap = _SHORTEST_GAP_SECONDS if gap_seconds is None else gap_seconds
+    task = asyncio.create_task(_follow(topic, refresh, news, gap))
     try:
         yield
     finally:
@@ -46,7 +49,7 @@ async def followed(database: Database, topic: str, refresh: Callable[[], Awaitab
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _follow(topic: str, refresh: Callable[[], Awaitable[None]], news: asyncio.Event) -> None:
+async def _follow(topic: str, refresh: Callable[[], Awaitable[None]], news: asyncio.Event, gap: float) -> None:
     while True:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_POLL_SECONDS):
@@ -54,7 +57,7 @@ async def _follow(topic: str, refresh: Callable[[], Awaitable[None]], news: asyn
         news.clear()
         if not await _refresh_if_possible(topic, refresh):
             news.set()
-        await clock.sleep(_SHORTEST_GAP_SECONDS)
+        await clock.sleep(gap)
 
 
 async def _refresh_if_possible(topic: str, refresh: Callable[[], Awaitable[None]]) -> bool:

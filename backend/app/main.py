@@ -212,6 +212,7 @@ async def _calling(settings: Settings, database: Database) -> AsyncIterator[Call
             async with (
                 budgets.followed(),
                 gateway.keeping_books(),
+                gateway.sharing(),
                 gateway.warming_up(),
                 alerts.telling(),
                 swept(database, sweeps_of(settings)),

@@ -5,6 +5,7 @@ from app.database import Base
 from app.items.item_model import IdempotencyKey, Item, ItemEvent, ItemTag, Tag
 from app.llm.cache_model import CachedAnswer
 from app.llm.ledger.attempt_model import LLMAttempt
+from app.llm.traffic.shared.traffic_model import LLMGate, LLMShare
 from app.prompts.prompt_model import PromptRow, PromptVersionRow
 from app.providers.provider_model import LLMProvider
 from app.queries.query_model import Query
@@ -22,7 +23,9 @@ __all__ = [
     "ItemTag",
     "LLMAttempt",
     "LLMBudget",
+    "LLMGate",
     "LLMProvider",
+    "LLMShare",
     "LLMSpend",
     "LLMUsageDay",
     "LiveChat",

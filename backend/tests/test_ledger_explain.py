@@ -25,6 +25,7 @@ from app.llm.cache_model import CachedAnswer
 from app.llm.ledger import direct_books
 from app.llm.ledger import statements as ledger
 from app.llm.ledger.attempt_model import LLMAttempt
+from app.llm.traffic.shared.traffic_model import LLMGate, LLMShare
 from app.migrations import migrate
 from app.queries import quota, service, waiting
 from app.queries.asking import Asker
@@ -135,12 +136,14 @@ SWEEPS = {
     "questions and their answers": "ix_queries_ended",
     "counters of past periods": "ix_llm_spend_period_start",
     "counts of past days": "ix_quota_counts_day_start",
+    "gates that nobody calls any more": "ix_llm_gates_opens_at",
+    "shares of processes that ended": "ix_llm_shares_valid_until",
     "chats whose process died": "ix_live_chats_expires_at",
     "alerts that were told": "ix_spending_alerts_told_at",
 }
 TABLES = (
     "items|item_events|idempotency_keys|queries|llm_attempts|llm_spend|llm_usage_days|llm_cache|quota_counts"
-    "|spending_alerts|live_chats"
+    "|spending_alerts|llm_gates|llm_shares|live_chats"
 )
 
 
@@ -178,6 +181,8 @@ def fill(session: Session, users: list[str]) -> str:
     ]
     events = {"action": "create", "actor": "person", "status": "ARCHIVED"}
     subject = {"scope": "user", "period": "day"}
+    gate = {"provider": "p", "code": "LLM_AUTH", "wait_seconds": 30}
+    share = {"provider": "p", "unit": "requests", **dict.fromkeys(("share", "used", "waiting", "head"), 1)}
     tables: dict[Any, list[dict[str, Any]]] = {
         Item: items,
         Query: queries,
@@ -185,6 +190,8 @@ def fill(session: Session, users: list[str]) -> str:
         ItemEvent: [{**events, "item_id": items[n]["id"], "user_id": user, "at": at} for n, user, at in each],
         IdempotencyKey: [{"user_id": u, "key": str(n), "body_hash": "x", "created_at": at} for n, u, at in each],
         CachedAnswer: [{**_answer(str(n)), "expires_at": at + timedelta(hours=1)} for n, _, at in each],
+        LLMGate: [{**gate, "scope": str(n), "opens_at": at} for n, _, at in each],
+        LLMShare: [{**share, "process_id": str(n), "valid_until": at} for n, _, at in each],
         QuotaCount: [{"user_id": f"{n}{u}"[:36], "kind": "queries", "day_start": at, "used": 1} for n, u, at in each],
         LiveChat: [{"id": new_id(), "user_id": user, "expires_at": at} for _, user, at in each],
         LLMSpend: [{**subject, "key": str(n), "subject": u, "period_start": at, "spent_usd": 0} for n, u, at in each],

@@ -6,7 +6,7 @@ the books before, and what comes out is a whole, checked answer with its receipt
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import TypeVar
@@ -35,6 +35,7 @@ from app.llm.traffic.breaker import Breaker
 from app.llm.traffic.doors import Doors
 from app.llm.traffic.gate import UNLIMITED, ProviderGate
 from app.llm.traffic.limits import Limits, Turnstiles
+from app.llm.traffic.shared.shared_traffic import SharedTraffic
 from app.llm.vendors.answer import VendorAnswer
 from app.llm.vendors.client import FREE, Toll
 from app.llm.vendors.upstreams import Upstreams, build_upstreams
@@ -60,16 +61,28 @@ class Gateway:
         is_down: Callable[[str], bool] = lambda _provider: False,
         is_budgeted: IsBudgeted = unbudgeted,
         database: Database | None = None,
+        minute_seconds: float = 60.0,
     ) -> None:
         self._settings, self._upstreams, self._rules = settings, upstreams, rules
         self._books = DirectBooks(database) if database else NoBooks()
         self.cache = AnswerCache(database)
         self._planner = Planner(settings, rules, upstreams, providers, is_down, is_budgeted)
         self.gate = ProviderGate(clock.local_seconds)
+        self._shared = None if database is None else SharedTraffic(database, self.gate, providers, minute_seconds)
         self.breaker = Breaker(clock.local_seconds, faults_to_open=settings.circuit_faults)
         self.meters = Meters()
-        self.turnstiles = Turnstiles(clock.local_seconds)
-        self._doors = Doors(self.gate, self.breaker)
+        limits = self._shared.limits if self._shared else None
+        self.turnstiles = Turnstiles(clock.local_seconds, minute_seconds=minute_seconds, sharing=limits)
+        self._doors = Doors(self.gate, self.breaker, self._shared.gates if self._shared else None)
+
+    def sharing(self) -> AbstractAsyncContextManager[None]:
+        """In the block, gates and limits a minute are shared with the other processes on the database."""
+        return self._shared.running() if self._shared else nullcontext()
+
+    def review_providers(self) -> None:
+        """One of them may have another key or address by now: then its gate is open."""
+        if self._shared is not None:
+            self._shared.gates.review()
 
     def keeping_books(self) -> AbstractAsyncContextManager[None]:
         """In the block, what a process that died left open on the books is marked."""
@@ -190,9 +203,10 @@ class Gateway:
         """For the provider's status, as this process sees it."""
         circuits = [status for status in self.breaker.status() if provider_of(status.model) == provider]
         waiting, in_flight = self.turnstiles.load_of(provider)
+        traffic = self.gate.traffic_of(provider)
         recent = self.meters.recent.get(provider, Recent())
         return replace(
-            self.gate.traffic_of(provider),
+            self._shared.shown_in(traffic, provider) if self._shared else traffic,
             breakers=[BreakerState(status.model, status.state, status.seconds_until_probe) for status in circuits],
             in_flight=in_flight,
             waiting=waiting,
@@ -275,7 +289,7 @@ def build_gateway(
     """
     upstreams = build_upstreams(settings)
     own = providers_of(settings)
-    return Gateway(
+    gateway = Gateway(
         settings,
         upstreams,
         load_rules(settings.routing_file),
@@ -284,6 +298,9 @@ def build_gateway(
         database=database,
         is_budgeted=is_budgeted,
     )
+    if access is not None:
+        access.registry.subscribe(gateway.review_providers)
+    return gateway
 
 
 def _purpose(call: Call, *, is_stream: bool) -> Purpose:

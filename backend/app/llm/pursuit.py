@@ -65,9 +65,10 @@ class Pursuit(Generic[T]):
     async def run(self) -> tuple[Candidate, T]:
         """The answer and who gave it. Raises the fault of the whole plan."""
         while (candidate := await self._next()) is not None:
+            leave = await self.doors.enter(candidate.name)
+            if leave is None:
+                continue
             attempt = self._try(candidate)
-            leave = self.doors.admit(candidate.name)
-            assert leave is not None  # noqa: S101 - nothing was awaited since it was seen open
             outcome = await self._send(attempt, leave)
             if not isinstance(outcome, LLMError):
                 return candidate, outcome

@@ -6,12 +6,13 @@ redirects, which would leave with our key for anywhere, are an error.
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 from app.config import LLMSettings
 from app.providers.addresses import (
@@ -26,6 +27,8 @@ Resolve = Callable[[str, int], Any]
 _RESOLVE_SECONDS = 5.0
 # Names in practice have a handful; a guard that lives for months must not grow.
 _MOST_VOUCHED = 10_000
+# A name of the public kind, which a proxy may know though this machine does not; never a number in an odd spelling.
+_PROXYS_TO_RESOLVE = re.compile(r"\.([a-z]{2,}|xn--[a-z0-9-]+)$")
 
 
 class AddressRefused(OSError):
@@ -111,8 +114,15 @@ async def check_base_url(base_url: str, policy: AddressPolicy, resolve: Resolve 
         async with asyncio.timeout(_RESOLVE_SECONDS):
             found = await (resolve or _resolve)(host, parts.port or 443)
     except (OSError, UnicodeError, TimeoutError):
+        if _PROXYS_TO_RESOLVE.search(host_key(host)) and _goes_by_proxy(parts.scheme, host):
+            return
         raise AddressRefusal("unresolvable", "names a host that the name service does not know") from None
     policy.check_addresses([_parsed(address) for address in found])
+
+
+def _goes_by_proxy(scheme: str, host: str) -> bool:
+    """By HTTPS_PROXY and NO_PROXY, as the clients of the calls decide it."""
+    return scheme in getproxies() and not proxy_bypass(host)
 
 
 async def _resolve(host: str, port: int) -> list[str]:

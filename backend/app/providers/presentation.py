@@ -1,5 +1,8 @@
 """From providers as they are kept to what a client sees; no key passes through here."""
 
+from collections.abc import Sequence
+
+from app.errors import NotFound
 from app.providers.health import Health
 from app.providers.provider import HealthCheck, Provider
 from app.providers.provider_model import LLMProvider
@@ -13,13 +16,44 @@ from app.providers.schemas import (
     ProviderOut,
     ProviderStatusOut,
     SettingsProviderOut,
+    SharesOut,
     TrafficOut,
+    UnreadableProviderOut,
     WiredKind,
 )
 from app.providers.traffic import Traffic
 
 
+def providers_out(rows: Sequence[LLMProvider]) -> tuple[list[ProviderOut], list[UnreadableProviderOut]]:
+    """Those that can be shown, and those that cannot."""
+    shown: list[ProviderOut] = []
+    unreadable: list[UnreadableProviderOut] = []
+    for row in rows:
+        try:
+            shown.append(_provider_out(row))
+        except (ValueError, KeyError, TypeError):
+            found = UnreadableProviderOut(id=row.id, name=row.name, version=row.version, reason=_reason(row))
+            unreadable.append(found)
+    return shown, unreadable
+
+
 def provider_out(row: LLMProvider) -> ProviderOut:
+    """Raises NotFound for one that this release cannot read."""
+    shown, unreadable = providers_out([row])
+    if unreadable:
+        raise NotFound(f"This release cannot read this provider: {unreadable[0].reason}. Replace it, or delete it.")
+    return shown[0]
+
+
+def _reason(row: LLMProvider) -> str:
+    """What of it is unknown here; the values are an admin's own, never a key."""
+    for field, known, value in (("kind", WiredKind, row.kind), ("healthCheck", HealthCheck, row.health_check)):
+        if value not in [str(member) for member in known]:
+            return f"{field}: {value} is not known here"
+    return "its form is not known here"
+
+
+def _provider_out(row: LLMProvider) -> ProviderOut:
     return ProviderOut(
         id=row.id,
         name=row.name,
@@ -81,6 +115,7 @@ def _health_out(health: Health) -> HealthOut:
 def _traffic_out(traffic: Traffic) -> TrafficOut:
     return TrafficOut(
         gate=GateOut.model_validate(traffic.gate),
+        shares=None if traffic.limits is None else SharesOut.model_validate(traffic.limits),
         breakers=[BreakerOut.model_validate(breaker) for breaker in traffic.breakers],
         in_flight=traffic.in_flight,
         waiting=traffic.waiting,

@@ -56,8 +56,10 @@ async def list_providers(
 ) -> ProvidersOut:
     """Those in the database, by name, and all that come from the settings."""
     found, next_cursor = await database.read(partial(service.providers_page, cursor=cursor, limit=limit))
+    shown, unreadable = presentation.providers_out(found)
     return ProvidersOut(
-        providers=[presentation.provider_out(provider) for provider in found],
+        providers=shown,
+        unreadable=unreadable,
         from_settings=presentation.settings_providers_out(access.registry),
         pagination=Pagination(cursor=next_cursor, has_more=next_cursor is not None),
     )

@@ -110,8 +110,20 @@ class Pagination(WireModel):
     has_more: bool
 
 
+class UnreadableProviderOut(WireModel):
+    """Stored in a form that this release does not know, as by a newer one: no calls go there. PUT or DELETE it."""
+
+    id: str
+    name: str
+    version: int
+    reason: str
+
+
 class ProvidersOut(WireModel):
+    """`unreadable` are those of this page that cannot be shown as `providers`."""
+
     providers: list[ProviderOut]
+    unreadable: list[UnreadableProviderOut]
     from_settings: list[SettingsProviderOut]
     pagination: Pagination
 
@@ -137,11 +149,24 @@ class HealthOut(WireModel):
 
 
 class GateOut(WireModel):
-    """Closed while the whole provider refuses us: a rejected key, a spent quota."""
+    """Closed while the whole provider refuses us: a rejected key, a spent quota; for all processes while `isShared`."""
 
     is_open: bool
     code: str | None
     seconds_until_open: float
+    is_shared: bool
+
+
+class SharesOut(WireModel):
+    """What this process holds now of the limits a minute, which `processes` use; null: no limit.
+
+    Not `isShared`: the database is away, and this process keeps to the whole limits by itself.
+    """
+
+    is_shared: bool
+    requests_held: int | None
+    tokens_held: int | None
+    processes: int
 
 
 class BreakerOut(WireModel):
@@ -154,6 +179,7 @@ class TrafficOut(WireModel):
     """What the calls of this process met."""
 
     gate: GateOut
+    shares: SharesOut | None
     breakers: list[BreakerOut]
     in_flight: int | None
     waiting: int | None

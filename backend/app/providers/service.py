@@ -55,7 +55,7 @@ def replace_provider(
     provider = find_provider(session, provider_id, for_change=True)
     if provider.version != form.version:
         raise VersionConflict(details={"version": provider.version})
-    old_origin = stored_origin(provider)
+    old_origin = _origin_if_known(provider)
     for column, value in _columns(form).items():
         setattr(provider, column, value)
     if key is not None:
@@ -97,6 +97,14 @@ def providers_page(session: Session, *, cursor: str | None, limit: int) -> tuple
 def stored_origin(provider: LLMProvider) -> str:
     """Whom the key was given for."""
     return origin_of(provider.base_url or ProviderKind(provider.kind).vendors_address or "")
+
+
+def _origin_if_known(provider: LLMProvider) -> str | None:
+    """None for a kind that this release does not know: then nobody can say whom the key was given for."""
+    try:
+        return stored_origin(provider)
+    except ValueError:
+        return None
 
 
 def _columns(form: ProviderForm) -> dict[str, Any]:

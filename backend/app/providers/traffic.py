@@ -8,11 +8,22 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class GateState:
-    """`code` says why it is closed; null while it is open."""
+    """`code` says why it is closed; null while it is open. `is_shared`: so it is for all processes on the database."""
 
     is_open: bool = True
     code: str | None = None
     seconds_until_open: float = 0.0
+    is_shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """What this process holds of the limits a minute, null: no limit, or all of it. `processes` counts this one too."""
+
+    is_shared: bool
+    requests_held: int | None
+    tokens_held: int | None
+    processes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,7 @@ class Traffic:
     """In this process. Null: not counted."""
 
     gate: GateState
+    limits: LimitState | None = None
     breakers: Sequence[BreakerState] = ()
     in_flight: int | None = None
     waiting: int | None = None

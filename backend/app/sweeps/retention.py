@@ -14,6 +14,7 @@ from app.sweeps.sweep import Sweep, binds, chosen, delete_keys
 
 _PENDING = "('ENRICHING', 'READY_TO_CONFIRM', 'FAILED')"
 _SPEND_DAYS = 62
+_TRAFFIC_DAYS = 2
 _GROUP = ("user_id", "api_key_id", "provider", "model", "task", "prompt_id", "prompt_version")
 
 
@@ -57,6 +58,8 @@ def sweeps_of(settings: Settings) -> list[Sweep]:
         ),
         Sweep("counters of past periods", "llm_spend", "period_start < :before", _SPEND_DAYS, "key"),
         Sweep("counts of past days", "quota_counts", "day_start < :before", _SPEND_DAYS, "user_id"),
+        Sweep("gates that nobody calls any more", "llm_gates", "opens_at < :before", _TRAFFIC_DAYS, "scope"),
+        Sweep("shares of processes that ended", "llm_shares", "valid_until < :before", _TRAFFIC_DAYS, "process_id"),
         Sweep("chats whose process died", "live_chats", "expires_at < :before", 1),
         Sweep("alerts that were told", "spending_alerts", "told_at < :before", _SPEND_DAYS),
     ]

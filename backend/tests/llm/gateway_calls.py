@@ -40,8 +40,10 @@ def chat(text: str = SENTENCE, **changes: Any) -> Call:
 class Door:
     """A gateway, and what came of the calls through it."""
 
-    def __init__(self, upstream: ProtocolServer, gateway: Gateway) -> None:
-        self.upstream, self.gateway = upstream, gateway
+    def __init__(
+        self, upstream: ProtocolServer, gateway: Gateway, providers: dict[str, Provider] | None = None
+    ) -> None:
+        self.upstream, self.gateway, self.providers = upstream, gateway, providers or {}
         self.recorder = Recorder()
         self.events: list[StreamEvent] = []
 
@@ -93,8 +95,12 @@ async def door(
     limits: dict[str, Any] | None = None,
     structured_mode: str = "auto",
     urls: Mapping[str, str] | None = None,
+    **gateway_options: Any,
 ) -> AsyncIterator[Door]:
-    """`rules` are of the task chat, `limits` of the provider openai; `urls` of providers that are not the upstream."""
+    """`rules` are of the task chat, `limits` of the provider openai; `urls` of providers that are not the upstream.
+
+    Given a database, the gateway shares its traffic with others on it.
+    """
     settings = llm_settings(
         upstream.base_url, model=model, fallback_models=list(fallbacks), structured_mode=structured_mode
     )
@@ -110,9 +116,10 @@ async def door(
     shipped = load_rules()
     tasks = {**shipped.tasks, "chat": TaskRules.model_validate(rules or {})}
     upstreams = build_upstreams(settings)
-    gateway = Gateway(settings, upstreams, RoutingRules(tasks=tasks), providers=lambda: providers)
+    gateway = Gateway(settings, upstreams, RoutingRules(tasks=tasks), providers=lambda: providers, **gateway_options)
     await gateway.start()
     try:
-        yield Door(upstream, gateway)
+        async with gateway.sharing():
+            yield Door(upstream, gateway, providers)
     finally:
         await gateway.close()

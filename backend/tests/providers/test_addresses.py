@@ -112,3 +112,32 @@ def test_a_refusal_does_not_repeat_the_address() -> None:
     with pytest.raises(AddressRefusal) as refusal:
         AddressPolicy().check_form("https://user:geheim@a.example")
     assert "geheim" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "direct", "rule"),
+    [
+        ("models.example", "", None),
+        ("models.example.", "", None),
+        ("models.example", "models.example", "unresolvable"),
+        ("127.1", "", "unresolvable"),
+        ("0x7f000001", "", "unresolvable"),
+        ("127.0.0.0x1", "", "unresolvable"),
+        ("ollama", "", "unresolvable"),
+    ],
+)
+async def test_behind_a_proxy_only_names_of_the_public_kind_may_be_unknown_here(
+    names: NameService, monkeypatch: pytest.MonkeyPatch, host: str, direct: str, rule: str | None
+) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:3128")
+    monkeypatch.setenv("no_proxy", direct)
+    names.known = {host: []}
+    assert await saved_rule(f"https://{host}/v1", names) == rule
+
+
+async def test_behind_a_proxy_a_name_that_leads_inside_is_refused_all_the_same(
+    names: NameService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:3128")
+    names.address = "10.0.0.7"
+    assert await saved_rule("https://models.example/v1", names) == "private_address"

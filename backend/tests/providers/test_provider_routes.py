@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
+from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from app.accounts.roles import Role
 from app.cursors import encode_cursor
@@ -225,7 +227,8 @@ async def test_the_status_shows_limits_gate_health_and_key(client: AsyncClient, 
     status = (await client.get(f"/llm/providers/{made['id']}/status")).json()
     assert (status["name"], status["source"], status["key"]) == ("mine", "database", "set")
     assert status["limits"] == {"requestsPerMinute": 60, "tokensPerMinute": None, "maxConcurrency": None}
-    assert status["traffic"]["gate"] == {"isOpen": True, "code": None, "secondsUntilOpen": 0.0}
+    assert status["traffic"]["gate"] == {"isOpen": True, "code": None, "secondsUntilOpen": 0.0, "isShared": True}
+    assert status["traffic"]["shares"] is None
     assert status["health"]["state"] == "unknown"
 
 
@@ -263,3 +266,54 @@ async def test_where_no_encryption_key_can_be_had_no_key_is_taken(
 async def test_a_cursor_of_another_list_is_refused(client: AsyncClient, place: tuple[str, ...]) -> None:
     answer = await client.get("/llm/providers", params={"cursor": encode_cursor(*place)})
     assert (answer.status_code, code_of(answer)) == (400, "INVALID_CURSOR")
+
+
+async def kept_by_a_newer_release(app: FastAPI, provider: Json, **columns: str) -> None:
+    """The row as a release wrote it that knows more than this one."""
+
+    def write(session: Session) -> None:
+        connection = session.connection()
+        if "kind" in columns and connection.dialect.name == "postgresql":
+            session.execute(text("ALTER TABLE llm_providers DROP CONSTRAINT ck_llm_providers_kind"))
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("PRAGMA ignore_check_constraints=ON")
+        for column, value in columns.items():
+            statement = text(f"UPDATE llm_providers SET {column} = :value WHERE id = :id")  # noqa: S608 - of the tests
+            session.execute(statement, {"value": value, "id": provider["id"]})
+
+    await app.state.database.write(write)
+    await app.state.providers.registry.refresh()
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"kind": "telepathy"}, "kind: telepathy is not known here"),
+        ({"health_check": "pulse"}, "healthCheck: pulse is not known here"),
+        ({"models": '[{"name": ""}]'}, "its form is not known here"),
+    ],
+)
+async def test_what_a_newer_release_wrote_is_listed_as_unreadable_and_can_be_replaced_or_deleted(
+    app: FastAPI, client: AsyncClient, register: Register, columns: dict[str, str], reason: str
+) -> None:
+    well, odd = await register(name="well"), await register(name="odd")
+    await kept_by_a_newer_release(app, odd, **columns)
+    listed = (await client.get("/llm/providers")).json()
+    assert [found["name"] for found in listed["providers"]] == ["well"]
+    assert listed["unreadable"] == [{"id": odd["id"], "name": "odd", "version": 1, "reason": reason}]
+    shown = await client.get(f"/llm/providers/{odd['id']}")
+    assert (shown.status_code, reason in shown.json()["error"]["message"]) == (404, True)
+    assert (await client.get(f"/llm/providers/{odd['id']}/status")).status_code in {200, 404}
+    mended = await replace(client, odd, apiKey=KEY)
+    assert (mended.status_code, mended.json()["kind"]) == (200, "openai_compatible")
+    assert (await client.delete(f"/llm/providers/{well['id']}")).status_code == 204
+
+
+async def test_a_key_is_not_taken_along_from_a_kind_that_is_not_known(
+    app: FastAPI, client: AsyncClient, register: Register
+) -> None:
+    made = await register(kind="openai", baseUrl=None)
+    await kept_by_a_newer_release(app, made, kind="telepathy")
+    answer = await replace(client, made)
+    assert (answer.status_code, answer.json()["error"]["details"]["rule"]) == (400, "needed_again")
+    assert (await client.delete(f"/llm/providers/{made['id']}")).status_code == 204

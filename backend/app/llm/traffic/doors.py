@@ -1,12 +1,16 @@
 """Whether a model may be asked now: its provider's gate and its own circuit, opened and reported together."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from app.errors import LLMAuthRefused, LLMError, LLMTimeout, LLMUnreachable, Remedy
 from app.llm.extraction import provider_of
 from app.llm.policy import blames_model, is_inconclusive
 from app.llm.traffic.breaker import Breaker, CircuitState, Pass
 from app.llm.traffic.gate import Admission, ProviderGate, is_provider_wide
+
+# News of the other's probe come sooner; its process may die over it.
+_LOOK_AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +21,17 @@ class Leave:
     circuit: Pass
 
 
-class Doors:
-    """Of all models of a process."""
+class ProbeRight(Protocol):
+    """Whoever knows whether other processes probe."""
 
-    def __init__(self, gate: ProviderGate, breaker: Breaker) -> None:
-        self._gate, self._breaker = gate, breaker
+    async def may_probe(self, provider: str) -> bool: ...
+
+
+class Doors:
+    """Of all models of a process; `right` null: no other process probes."""
+
+    def __init__(self, gate: ProviderGate, breaker: Breaker, right: ProbeRight | None = None) -> None:
+        self._gate, self._breaker, self._right = gate, breaker, right
 
     def allowance(self, model: str) -> int:
         """How many calls may go now."""
@@ -41,6 +51,20 @@ class Doors:
             self._gate.release(admission)
             return None
         return Leave(admission, circuit)
+
+    async def enter(self, model: str) -> Leave | None:
+        """As `admit`; None also where it would be a probe, and another process is at it, or has just found out."""
+        leave = self.admit(model)
+        if leave is None or self._right is None or not self._gate.is_probe(leave.admission):
+            return leave
+        may_probe = False
+        try:
+            may_probe = await self._right.may_probe(leave.admission.provider)
+        finally:
+            if not may_probe:
+                self._gate.put_off(leave.admission, _LOOK_AGAIN_SECONDS)
+                self.release(leave)
+        return leave if may_probe else None
 
     def fault_of(self, model: str) -> LLMError:
         """What a call is told that finds the model closed: to wait, and for how long."""

@@ -2,9 +2,10 @@
 
 Without it a refused key or a spent quota would burn through the attempts of the whole backlog. The clock is
 handed in and nothing here waits. Invariant: of a closed gate whose time has come, one call at a time finds
-out how things stand.
+out how things stand. What other processes found out is adopted (`shared/gate_keeper.py`).
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,9 +21,23 @@ _LONGEST_LIMIT_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Admission:
-    """The leave for one call. Its end must be reported: success, fault or release."""
+    """The leave for one call. Its end must be reported: success, fault or release.
+
+    `generation` tells calls with the provider's key and address of today from those before they were changed.
+    """
 
     provider: str
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """Why a gate is closed and for how long; `wait_seconds` is how long it was closed for."""
+
+    fault: type[LLMError]
+    http_status: int | None
+    wait_seconds: float
+    seconds_until_open: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +72,9 @@ class ProviderGate:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._closures: dict[str, _Closure] = {}
+        self._generations: Counter[str] = Counter()
+        # Told of each provider whose gate a call of this process has closed, opened or left unprobed.
+        self.on_change: Callable[[str], None] = lambda _provider: None
 
     def seconds_until_open(self, provider: str) -> float:
         """How long the provider is to be left alone yet; 0 when a call may go or a probe is under way."""
@@ -74,7 +92,7 @@ class ProviderGate:
         """Leave for one call, None while closed."""
         if self.allowance(provider) == 0:
             return None
-        admission = Admission(provider)
+        admission = Admission(provider, self._generations[provider])
         if closure := self._closures.get(provider):
             closure.probe = admission
         return admission
@@ -83,11 +101,48 @@ class ProviderGate:
         """The provider served the call. One from before the closing opens nothing: it proves nothing new."""
         if self._probed_by(admission):
             del self._closures[admission.provider]
+            self.on_change(admission.provider)
+
+    def is_probe(self, admission: Admission) -> bool:
+        return self._probed_by(admission) is not None
+
+    def put_off(self, admission: Admission, seconds: float) -> None:
+        """Another process probes: this one asks again after a while, or hears of it before."""
+        if closure := self._probed_by(admission):
+            closure.probe = None
+            closure.opens_at = max(closure.opens_at, self._clock() + seconds)
+
+    def closure_of(self, provider: str) -> Closure | None:
+        """None while it is open."""
+        if closure := self._closures.get(provider):
+            seconds = self.seconds_until_open(provider)
+            return Closure(closure.fault, closure.http_status, closure.wait_seconds, seconds)
+        return None
+
+    def closed(self) -> list[str]:
+        """The providers whose gates are closed."""
+        return sorted(self._closures)
+
+    def adopt(self, provider: str, found: Closure | None) -> bool:
+        """How another process found it, None is open; whether that opened it. A probe of ours goes on."""
+        if found is None:
+            return self._closures.pop(provider, None) is not None
+        opens_at = self._clock() + found.seconds_until_open
+        own = self._closures.get(provider)
+        probe = own.probe if own else None
+        self._closures[provider] = _Closure(found.fault, found.http_status, found.wait_seconds, opens_at, probe)
+        return False
+
+    def forget(self, provider: str) -> None:
+        """Its key or address is another one: what calls met until now, and those under way will meet, is of the old."""
+        self._generations[provider] += 1
+        self._closures.pop(provider, None)
 
     def release(self, admission: Admission) -> None:
         """The call ended without a verdict on the provider: the next one may probe at once."""
         if closure := self._probed_by(admission):
             closure.probe = None
+            self.on_change(admission.provider)
 
     def report_fault(self, admission: Admission, fault: LLMError) -> bool:
         """Whether this fault closed the gate, newly or again after a probe: that item is told, those after it wait."""
@@ -123,6 +178,8 @@ class ProviderGate:
 
     def _report_closing(self, admission: Admission, fault: LLMError) -> bool:
         provider = admission.provider
+        if admission.generation != self._generations[provider]:
+            return False
         closure = self._closures.get(provider)
         if closure is None:
             self._close(provider, fault, _first_wait(fault))
@@ -133,6 +190,7 @@ class ProviderGate:
         if isinstance(fault, LLMRateLimited):
             # A call from before the closing: the provider may have named a later time to it.
             closure.opens_at = max(closure.opens_at, self._clock() + _first_wait(fault))
+            self.on_change(provider)
         return False
 
     def _probed_by(self, admission: Admission) -> _Closure | None:
@@ -142,6 +200,7 @@ class ProviderGate:
     def _close(self, provider: str, fault: LLMError, wait_seconds: float) -> None:
         opens_at = self._clock() + wait_seconds
         self._closures[provider] = _Closure(type(fault), fault.http_status, wait_seconds, opens_at)
+        self.on_change(provider)
 
 
 def _first_wait(fault: LLMError) -> float:

@@ -1,14 +1,17 @@
 """The queue before each provider: calls wait for its requests and tokens a minute and for its places, and do not fail.
 
 Who came first goes first. Invariant: the requests that leave this process stay within the provider's limits in any
-sliding minute; of several processes each counts its own. A queue is bounded: what comes to a full one is refused with
-the time after which it may come again.
+sliding minute, and within its shares of them where several processes share them (`shared/`). A queue is bounded: what
+comes to a full one is refused with the time after which it may come again.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+from typing import Protocol
 
 from app.errors import LLMRateLimited
 from app.llm.traffic.window import Entry, SlidingMinute
@@ -24,6 +27,31 @@ class Limits:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     max_concurrency: int | None = None
+
+
+class Unit(StrEnum):
+    """What is limited in a minute."""
+
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a process uses of a limit and waits for; `head` is what its first waiter needs, since so many seconds."""
+
+    limit: int
+    used: int
+    waiting: int = 0
+    head: int = 0
+    waited_seconds: float = 0.0
+
+
+class Sharing(Protocol):
+    """Whoever shares limits with other processes."""
+
+    def keep(self, provider: str, turnstile: "Turnstile") -> None:
+        """Called when a queue is made, and when its limits have changed."""
 
 
 class Ticket:
@@ -48,6 +76,7 @@ class Ticket:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiter:
     tokens: int
+    since: float
     granted: asyncio.Future[Ticket]
 
 
@@ -58,10 +87,14 @@ class Turnstile:
         self._clock = clock
         self._requests = SlidingMinute(limits.requests_per_minute, minute_seconds)
         self._tokens = SlidingMinute(limits.tokens_per_minute, minute_seconds)
+        self._windows = {Unit.REQUESTS: self._requests, Unit.TOKENS: self._tokens}
         self._places = limits.max_concurrency
         self._inside = 0
         self._waiting: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._shares_end_at: float | None = None
+        # Told of every change, where somebody shares the limits with other processes.
+        self.on_change: Callable[[], None] = lambda: None
 
     @property
     def waiting(self) -> int:
@@ -81,10 +114,12 @@ class Turnstile:
     async def enter(self, tokens: int) -> Ticket:
         """Wait for one's turn. Raises LLMRateLimited at once when the queue is full. May be cancelled at any time."""
         if not self._waiting and self._has_room(tokens):
-            return self._admit(tokens)
+            ticket = self._admit(tokens)
+            self.on_change()
+            return ticket
         if len(self._waiting) >= _LONGEST_QUEUE:
             raise LLMRateLimited(retry_after_seconds=self.seconds_until_room())
-        waiter = _Waiter(tokens, asyncio.get_running_loop().create_future())
+        waiter = _Waiter(tokens, self._clock(), asyncio.get_running_loop().create_future())
         self._waiting.append(waiter)
         self._advance()
         try:
@@ -98,6 +133,44 @@ class Turnstile:
         now = self._clock()
         changes = (self._requests.seconds_until_change(now), self._tokens.seconds_until_change(now))
         return min((seconds for seconds in changes if seconds is not None), default=_SOON_SECONDS)
+
+    def demands(self) -> Mapping[Unit, Demand]:
+        """Of each limit a minute that there is."""
+        now, found = self._clock(), {}
+        # Who waits for a place as well needs no share yet.
+        places = None if self._places is None else max(0, self._places - self._inside)
+        able = [waiter.tokens for waiter in islice(self._waiting, places)]
+        waited = now - self._waiting[0].since if able else 0.0
+        asked = {Unit.REQUESTS: (len(able), min(1, len(able))), Unit.TOKENS: (sum(able), able[0] if able else 0)}
+        for unit, window in self._windows.items():
+            if window.limit is not None:
+                waiting, head = (min(amount, window.limit) for amount in asked[unit])
+                found[unit] = Demand(window.limit, window.used(now), waiting, head, waited)
+        return found
+
+    def shares(self) -> Mapping[Unit, int | None]:
+        """What is held now of each limit that there is; None: all of it."""
+        return {unit: window.share for unit, window in self._windows.items() if window.limit is not None}
+
+    def freeze(self) -> None:
+        """Nobody enters until `hold`: what is used now is all that this process needs."""
+        now = self._clock()
+        self.hold({unit: window.used(now) for unit, window in self._windows.items()})
+
+    def hold(self, shares: Mapping[Unit, int], *, until: float | None = None, is_tight: bool = False) -> None:
+        """So much of the limits is this process's until then; of a unit that is not named, all. None is for good."""
+        self._shares_end_at = until
+        for unit, window in self._windows.items():
+            window.share, window.is_tight = shares.get(unit), is_tight
+        self._advance()
+
+    @property
+    def lacks_share(self) -> bool:
+        """Whether its first waiter could go if this process held more, or held it longer."""
+        if not self._waiting or not self._has_place():
+            return False
+        now, tokens = self._clock(), self._waiting[0].tokens
+        return self._is_over(now) or self._requests.lacks_share(1, now) or self._tokens.lacks_share(tokens, now)
 
     def note_left(self, request: Entry, tokens: Entry) -> None:
         now = self._clock()
@@ -117,8 +190,14 @@ class Turnstile:
 
     def _has_room(self, tokens: int) -> bool:
         now = self._clock()
-        is_free = self._places is None or self._inside < self._places
-        return is_free and self._requests.fits(1, now) and self._tokens.fits(tokens, now)
+        has_share = self._has_place() and not self._is_over(now)
+        return has_share and self._requests.fits(1, now) and self._tokens.fits(tokens, now)
+
+    def _has_place(self) -> bool:
+        return self._places is None or self._inside < self._places
+
+    def _is_over(self, now: float) -> bool:
+        return self._shares_end_at is not None and self._shares_end_at <= now
 
     def _admit(self, tokens: int) -> Ticket:
         self._inside += 1
@@ -136,6 +215,7 @@ class Turnstile:
         if self._waiting:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(max(0.001, self.seconds_until_room()), self._advance)
+        self.on_change()
 
     def _leave_queue(self, waiter: _Waiter) -> None:
         """Whoever had been let in when the cancellation came gives the place back."""
@@ -147,10 +227,12 @@ class Turnstile:
 
 
 class Turnstiles:
-    """The queues of all providers of a process."""
+    """The queues of all providers of a process; `sharing` null: its limits are its own."""
 
-    def __init__(self, clock: Callable[[], float], *, minute_seconds: float = 60.0) -> None:
-        self._clock, self._minute_seconds = clock, minute_seconds
+    def __init__(
+        self, clock: Callable[[], float], *, minute_seconds: float = 60.0, sharing: Sharing | None = None
+    ) -> None:
+        self._clock, self._minute_seconds, self._sharing = clock, minute_seconds, sharing
         self._limits: dict[str, Limits] = {}
         self._turnstiles: dict[str, Turnstile] = {}
 
@@ -161,6 +243,8 @@ class Turnstiles:
             turnstile = self._turnstiles[provider] = Turnstile(limits, self._clock, minute_seconds=self._minute_seconds)
         elif self._limits[provider] != limits:
             turnstile.set_limits(limits)
+        if self._sharing is not None and self._limits.get(provider) != limits:
+            self._sharing.keep(provider, turnstile)
         self._limits[provider] = limits
         return turnstile
 

@@ -1,8 +1,9 @@
 """A sliding minute: how much of a limit is used up at any moment. Pure; the time is handed in.
 
-Invariant: what its entries count in any sixty seconds never exceeds the limit. An entry counts from the moment it is
-taken until a minute after its request left, and a margin for the way, because the provider counts arrivals: sixty
-requests held up for a second and sixty prompt ones would else meet in one of its minutes.
+Invariant: what its entries count in any sixty seconds never exceeds the limit, nor, where several processes share the
+limit, what this one holds of it; so what each of them keeps to adds up to the limit at most. An entry counts from the
+moment it is taken until a minute after its request left, and a margin for the way, because the provider counts
+arrivals: sixty requests held up for a second and sixty prompt ones would else meet in one of its minutes.
 """
 
 import heapq
@@ -22,10 +23,16 @@ class Entry:
 
 @dataclass(slots=True)
 class SlidingMinute:
-    """The window of one limit; None is no limit. A minute has 60 seconds but in tests."""
+    """The window of one limit; None is no limit. A minute has 60 seconds but in tests.
+
+    `share` is what this process holds of the limit, None all of it. While it `is_tight` others wait for what ends here:
+    it leaves the share with its entry.
+    """
 
     limit: int | None
     seconds: float = 60.0
+    share: int | None = None
+    is_tight: bool = False
     _used: int = 0
     _leaving: list[tuple[float, int, Entry]] = field(default_factory=list)
     _count: int = 0
@@ -33,7 +40,19 @@ class SlidingMinute:
     def fits(self, amount: int, now: float) -> bool:
         """An amount over the whole limit fits when nothing else is there: then it is the provider's to judge."""
         self._expire(now)
-        return self.limit is None or self._used == 0 or self._used + amount <= self.limit
+        if self.limit is None:
+            return True
+        if amount > self.limit:
+            return self._used == 0 and self._held == self.limit
+        return self._used + amount <= self._held
+
+    def lacks_share(self, amount: int, now: float) -> bool:
+        """Whether it would fit, or fit sooner, if this process held more of the limit."""
+        return self.limit is not None and self._held < self.limit and not self.fits(amount, now)
+
+    def used(self, now: float) -> int:
+        self._expire(now)
+        return self._used
 
     def take(self, amount: int) -> Entry:
         self._used += amount
@@ -49,7 +68,7 @@ class SlidingMinute:
     def correct(self, entry: Entry, amount: int) -> None:
         """It was more or less than was thought when it was taken."""
         if not entry.is_over:
-            self._used += amount - entry.amount
+            self._use_less(entry.amount - amount)
             entry.amount = amount
 
     def give_back(self, entry: Entry) -> None:
@@ -66,6 +85,16 @@ class SlidingMinute:
         while self._leaving and self._leaving[0][0] <= now:
             self._end(heapq.heappop(self._leaving)[2])
 
+    @property
+    def _held(self) -> int:
+        limit = self.limit or 0
+        return limit if self.share is None else min(self.share, limit)
+
     def _end(self, entry: Entry) -> None:
         entry.is_over = True
-        self._used -= entry.amount
+        self._use_less(entry.amount)
+
+    def _use_less(self, amount: int) -> None:
+        self._used -= amount
+        if self.is_tight and self.share is not None and amount > 0:
+            self.share = max(self._used, self.share - amount)

@@ -1,0 +1,1 @@
+"""Tests of what the processes on one database share of their traffic."""
