@@ -70,7 +70,7 @@ async def test_the_sums_are_known_costs_with_the_number_of_unknown_ones(database
     assert (ann.name, ann.calls, ann.cached, ann.cost_usd, ann.unknown_costs) == ("ann", 2, 0, Decimal("0.25"), 1)
     assert (ann.input_tokens, ann.output_tokens, ann.unknown_tokens) == (10, 5, 1)
     assert (bob.name, bob.calls, bob.cached, bob.unknown_costs) == ("bob", 1, 1, 1)
-    assert (ann.saved_tokens, ann.saved_usd, bob.saved_tokens, bob.saved_usd) == (0, 0, 40, Decimal("0.125"))
+    assert (ann.saved_tokens, ann.saved_usd, bob.saved_tokens, bob.saved_usd) == (0, Decimal(0), 40, Decimal("0.125"))
 
 
 @pytest.mark.parametrize(
