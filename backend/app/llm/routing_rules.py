@@ -73,7 +73,7 @@ def load_rules(path: Path | None = None) -> RoutingRules:
 
 
 def _with_defaults(written: Any) -> Any:  # noqa: ANN401 - whatever stands in the file; the check comes after
-    """What a task does not say, `defaults` says."""
+    """What a task does not say, `defaults` says; of a task that is left out, everything."""
     if not isinstance(written, dict) or not isinstance(written.get("tasks"), dict):
         return written
     defaults, rest = written.get("defaults") or {}, {name: part for name, part in written.items() if name != "defaults"}
@@ -81,6 +81,11 @@ def _with_defaults(written: Any) -> Any:  # noqa: ANN401 - whatever stands in th
         return written
     rest["tasks"] = {
         name: {**defaults, **(task or {})} if isinstance(task, dict | None) else task
-        for name, task in written["tasks"].items()
+        for name, task in {**dict.fromkeys(_tasks_that_ship()), **written["tasks"]}.items()
     }
     return rest
+
+
+def _tasks_that_ship() -> list[str]:
+    """The callers are here whatever stands in a file."""
+    return list(yaml.safe_load(SHIPPED.read_text("utf-8"))["tasks"])
