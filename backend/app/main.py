@@ -56,7 +56,10 @@ def create_app(settings: Settings) -> FastAPI:
     """The application for these settings; nothing is opened before its lifespan starts."""
     app = FastAPI(title="LiteVault", version="0.1.0", lifespan=partial(_lifespan, settings), redirect_slashes=False)
     install_error_handlers(app)
+    app.include_router(chat_routes.router, responses=OPENAI_ERRORS)
+    # Routes are tried in this order: first those that are asked most.
     routers = (
+        query_routes.router,
         events_routes.router,
         items_routes.router,
         items_routes.library_router,
@@ -65,13 +68,11 @@ def create_app(settings: Settings) -> FastAPI:
         prompt_routes.router,
         analytics_routes.router,
         provider_routes.router,
-        query_routes.router,
         spending_routes.router,
         usage_routes.router,
     )
     for router in routers:
         app.include_router(router, prefix="/api/v1", responses=COMMON_ERRORS)
-    app.include_router(chat_routes.router, responses=OPENAI_ERRORS)
     app.include_router(metrics.router, responses=COMMON_ERRORS)
     for prefix in ("", "/api/v1"):
         app.include_router(health.router, prefix=prefix)

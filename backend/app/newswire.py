@@ -9,10 +9,12 @@ from typing import Any
 
 import asyncpg
 import structlog
+from sqlalchemy.orm import Session
 
 from app import clock
 from app.announcements import ANYTHING, News
 from app.database import CHANNEL, Database
+from app.errors import ServiceUnavailable
 
 log = structlog.get_logger()
 _FILE_SECONDS = 0.025
@@ -37,22 +39,31 @@ class Newswire:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _watch_file(self) -> None:
-        """`data_version` changes with each commit of another connection, our writer's too: one more look costs little.
+        """`data_version` changes with each commit of another connection, our writer's too. That of the writer tells
+        whether it was another process: else everybody would look for its doings after each commit of ours.
 
-        Asked on the loop itself: it reads a counter in shared memory and waits for nobody. By timers, since to wake a
-        task for each look doubled what it costs to be idle.
+        The first is asked on the loop itself: it reads a counter in shared memory and waits for nobody. By timers,
+        since to wake a task for each look doubled what it costs to be idle.
         """
         connection = sqlite3.connect(str(self._database.sqlite_path), timeout=0, isolation_level=None)
-        loop, seen = asyncio.get_running_loop(), _data_version(connection)
+        loop = asyncio.get_running_loop()
+        seen: int | None = None
+        known: int | None = None
         timer: asyncio.TimerHandle | None = None
+        asking: asyncio.Task[None] | None = None
+
+        async def ask() -> None:
+            nonlocal known
+            before, known = known, await self._others_version()
+            if known is None or known != before:
+                self._database.noticeboard.publish(ANYTHING)
 
         def look() -> None:
-            nonlocal seen, timer
+            nonlocal seen, timer, asking
             timer = loop.call_later(_FILE_SECONDS, look)
             version = _data_version(connection)
-            if version not in (seen, None):
-                seen = version
-                self._database.noticeboard.publish(ANYTHING)
+            if version not in (seen, None) and (asking is None or asking.done()):
+                seen, asking = version, loop.create_task(ask())
 
         try:
             look()
@@ -60,7 +71,16 @@ class Newswire:
         finally:
             if timer is not None:
                 timer.cancel()
+            if asking is not None:
+                asking.cancel()
             connection.close()
+
+    async def _others_version(self) -> int | None:
+        """Changes with each commit that is not our writer's; null while nobody can say."""
+        try:
+            return await self._database.write(_version_for)
+        except ServiceUnavailable:
+            return None
 
     async def _listen(self) -> None:
         while True:
@@ -92,6 +112,10 @@ class Newswire:
         origin, news = News.decode(payload)
         if origin != self._database.process_id:
             self._database.noticeboard.publish(news)
+
+
+def _version_for(session: Session) -> int:
+    return int(session.connection().exec_driver_sql("PRAGMA data_version").scalar_one())
 
 
 def _data_version(connection: sqlite3.Connection) -> int | None:

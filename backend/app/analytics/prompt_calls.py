@@ -1,9 +1,11 @@
 """What the calls of a prompt's versions took, from the books: tokens, money, time, and answers that had not the form.
 
-Costs are summed over the calls whose price is known; how many were not stands beside the sum.
+Costs are summed over the calls whose price is known; how many were not stands beside the sum. What was folded away of
+the ledger is in the sums; faults and latencies were not kept of it, and `detailed_since` says so.
 """
 
 from collections.abc import Mapping
+from datetime import date, timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -17,7 +19,8 @@ from app.web import WireModel
 class Calls(WireModel):
     """Of one version. `made` are calls that left, re-asks and fallbacks among them; latencies are of whole answers.
 
-    `cost_usd` is null when the cost of no call is known; `unpriced` calls are not in it.
+    `cost_usd` is null when the cost of no call is known; `unpriced` calls are not in it. `invalid_answers`, `failed`
+    and the latencies are of the calls from the day `detailed_since` on (UTC); null: of all of them.
     """
 
     made: int = 0
@@ -30,19 +33,29 @@ class Calls(WireModel):
     unpriced: int = 0
     latency_p50_ms: int | None = None
     latency_p95_ms: int | None = None
+    detailed_since: date | None = None
 
 
 def calls_of(session: Session, prompt_id: str) -> Mapping[int, Calls]:
-    """By version, in one statement; a version that was never called is missing."""
-    rows = session.execute(_CALLS, {"prompt_id": prompt_id}).mappings()
-    return {int(row["version"]): _calls(dict(row)) for row in rows}
+    """By version, in two statements; a version that was never called is missing."""
+    binds = {"prompt_id": prompt_id}
+    found = {int(row["version"]): dict(row) for row in session.execute(_CALLS, binds).mappings()}
+    folded = {int(row["version"]): dict(row) for row in session.execute(_FOLDED, binds).mappings()}
+    return {version: _calls(found.get(version, {}), folded.get(version, {})) for version in found | folded}
 
 
-def _calls(row: Mapping[str, Any]) -> Calls:
-    counts = {name: int(row[name] or 0) for name in _COUNTS}
-    times = {name: row[name] for name in ("latency_p50_ms", "latency_p95_ms")}
-    pico = row["cost_pico"]
-    return Calls(**counts, **times, cost_usd=None if pico is None else float(from_pico(int(pico))))
+def _calls(row: Mapping[str, Any], folded: Mapping[str, Any]) -> Calls:
+    counts = {name: int(row.get(name) or 0) + int(folded.get(name) or 0) for name in _COUNTS}
+    times: dict[str, Any] = {name: row.get(name) for name in ("latency_p50_ms", "latency_p95_ms")}
+    is_known = counts["unpriced"] < counts["made"]
+    pico = int(row.get("cost_pico") or 0) + int(folded.get("cost_pico") or 0)
+    last = folded.get("last_day")
+    return Calls(
+        **counts,
+        **times,
+        cost_usd=float(from_pico(pico)) if is_known else None,
+        detailed_since=None if last is None else date.fromisoformat(last) + timedelta(days=1),
+    )
 
 
 _COUNTS = ("made", "answered_from_cache", "invalid_answers", "failed", "input_tokens", "output_tokens", "unpriced")
@@ -72,4 +85,12 @@ _CALLS = text(
     ) AS ranked
     GROUP BY version
     """  # noqa: S608 - names from our own code
+)
+_FOLDED = text(
+    """
+    SELECT prompt_version AS version, sum(calls) AS made, sum(cached) AS answered_from_cache,
+        sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, sum(cost_usd) AS cost_pico,
+        sum(unknown_costs) AS unpriced, max(day) AS last_day
+    FROM llm_usage_days WHERE prompt_id = :prompt_id AND prompt_version IS NOT NULL GROUP BY prompt_version
+    """
 )

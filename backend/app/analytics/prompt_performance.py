@@ -40,7 +40,7 @@ class PromptPerformance(WireModel):
 
 
 def performance_of(session: Session, prompt_id: str, versions: list[int]) -> PromptPerformance:
-    """Two statements, whatever the number of versions, calls and items."""
+    """Three statements, whatever the number of versions, calls and items."""
     on_sqlite = session.get_bind().dialect.name == "sqlite"
     rows = session.execute(_counts(on_sqlite=on_sqlite), {"labels": f"{prompt_id}/%"})
     counts = {str(row["label"]): dict(row) for row in rows.mappings()}

@@ -14,7 +14,6 @@ from app.analytics.usage import GroupBy, Usage, usage
 from app.clock import utc_now
 from app.database import Database
 from app.errors import InvalidInput
-from app.spending.schemas import Usd
 from app.web import DatabaseOf, WireModel, declared_errors
 
 router = APIRouter(tags=["usage"])
@@ -33,16 +32,21 @@ _Date = Annotated[date, BeforeValidator(_day, json_schema_input_type=date)]
 
 
 class UsageOut(WireModel):
-    """`costUsd` is what is known; `unknownCosts` calls are not in it, and `unknownTokens` not in the tokens."""
+    """`costUsd` is what is known; `unknownCosts` calls are not in it, and `unknownTokens` not in the tokens.
+
+    `savedUsd` and `savedTokens` are what the `cached` answers once took.
+    """
 
     name: str | None
     calls: int
     cached: int
-    cost_usd: Usd
+    cost_usd: float
     unknown_costs: int
     input_tokens: int
     output_tokens: int
     unknown_tokens: int
+    saved_tokens: int
+    saved_usd: float
 
 
 class UsagesOut(WireModel):

@@ -33,7 +33,7 @@ class EnrichmentLane:
         working=ItemStatus.ENRICHING,
         failed=ItemStatus.FAILED,
         payload=("raw_text", "text_hash", "privacy"),
-        plain={"privacy": Privacy.ANY},
+        is_plain=lambda payload: payload["privacy"] == Privacy.ANY,
         source=("text_hash",),
         results={
             "title": "text",

@@ -1,14 +1,25 @@
 """Makes the plan of a call from what this process knows now: rules, providers, prices, health."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from app.config import LLMSettings
 from app.errors import LLMDisabled
 from app.llm.call import Call, Complexity, Spender
 from app.llm.extraction import ModelFacts, provider_of
+from app.llm.local_models import LocalModels, is_local_server
 from app.llm.requests import wish_of
-from app.llm.routing import TASK_PREFIX, Plan, Surroundings, hinted_names, make_plan, names_of, rules_of, usual_first
+from app.llm.routing import (
+    TASK_PREFIX,
+    Plan,
+    Surroundings,
+    Wish,
+    hinted_names,
+    make_plan,
+    names_of,
+    rules_of,
+    usual_first,
+)
 from app.llm.routing_rules import RoutingRules
 from app.llm.vendors.upstreams import Upstreams
 from app.prompts.template import ModelHints
@@ -31,6 +42,7 @@ class Planner:
     settings: LLMSettings
     rules: RoutingRules
     upstreams: Upstreams
+    local_models: LocalModels
     providers: Callable[[], Mapping[str, Provider]]
     is_down: Callable[[str], bool]
     is_budgeted: IsBudgeted
@@ -41,9 +53,13 @@ class Planner:
             raise LLMDisabled
         around = self._surroundings()
         rules_of(call.task, around, field="task")
-        if self._needs_wire(call, around):
+        wish = replace(wish_of(call), is_budgeted=self.is_budgeted(call.spender))
+        models = self._models_of(wish, around)
+        # The vendors' code has the models' prices and windows in its tables.
+        if any(provider.kind not in _WITHOUT_WIRE for provider, _ in models):
             await self.upstreams.start()
-        return make_plan(replace(wish_of(call), is_budgeted=self.is_budgeted(call.spender)), around)
+        await self.local_models.learn(self._unknown(models))
+        return make_plan(wish, around)
 
     def usual(self, task: str) -> list[str]:
         """The models of a task, as far as they are known without a call; those of providers that are down are left out.
@@ -57,8 +73,10 @@ class Planner:
         """The model that a plain call with such a prompt asks first, and why; None when that depends."""
         if hints.models or hints.task not in {None, task}:
             return None
-        first = usual_first(task, Complexity(hints.complexity or Complexity.STANDARD), self._surroundings())
-        return None if first is None or self.is_down(provider_of(first[0])) else first
+        around = self._surroundings()
+        first = usual_first(task, Complexity(hints.complexity or Complexity.STANDARD), around)
+        provider = around.providers.get(provider_of(first[0])) if first else None
+        return first if provider is not None and provider.is_enabled and not self.is_down(provider.name) else None
 
     def known_models(self) -> list[str]:
         """In the order of the plans, then those that the providers list."""
@@ -84,13 +102,28 @@ class Planner:
         is_stub = self.settings.provider == "stub" or not self.settings.enabled
         return [STUB_MODEL] if is_stub else self.settings.models
 
-    def _needs_wire(self, call: Call, around: Surroundings) -> bool:
-        """Whether the vendors' code is needed to know the models: their prices and windows are in its tables."""
-        wish = wish_of(call)
+    def look_again(self, provider: str) -> None:
+        """At the windows of its models, where it is one that can be asked: it was seen alive, or not."""
+        found = self.providers().get(provider)
+        if self._is_on and found is not None and is_local_server(found) and not self.is_down(provider):
+            self.local_models.look_again(found, [name for name in self.known_models() if provider_of(name) == provider])
+
+    def _models_of(self, wish: Wish, around: Surroundings) -> list[tuple[Provider, str]]:
+        """Those that may be asked for it, as far as their providers are known."""
         usual = (*hinted_names(wish, around), f"{TASK_PREFIX}{wish.task}")
         names = names_of(wish.models or usual, around)
-        found = [around.providers.get(provider_of(name)) for name in names]
-        return any(provider is not None and provider.kind not in _WITHOUT_WIRE for provider in found)
+        found = ((around.providers.get(provider_of(name)), name) for name in names)
+        return [(provider, name) for provider, name in found if provider is not None]
+
+    def _unknown(self, models: Iterable[tuple[Provider, str]]) -> list[tuple[Provider, str]]:
+        """Of local servers that are there: those whose window is not known."""
+        return [
+            (provider, name)
+            for provider, name in models
+            if is_local_server(provider)
+            and not self.is_down(provider.name)
+            and self.upstreams.facts(provider, name).context_window is None
+        ]
 
     def _facts(self, provider: Provider, model: str) -> ModelFacts:
-        return self.upstreams.facts(provider, model)
+        return self.local_models.over(provider, model, self.upstreams.facts(provider, model))

@@ -26,7 +26,7 @@ from app.errors import (
     PromptRefused,
     QueryRefused,
 )
-from app.llm.attempts import AttemptRecorder, Usage
+from app.llm.attempts import AttemptRecorder, FirstCall, Usage
 from app.llm.call import CacheScope, Call, Parameters, Privacy, Receipt, Spender, StreamEvent
 from app.llm.gateway import Gateway
 from app.llm.routing import TASK_PREFIX
@@ -106,6 +106,10 @@ class Asker:
             cache=CacheScope.PERSON,
         )
 
+    def first_call(self) -> FirstCall | None:
+        """What a plain query asks first, see `is_plain`; None while that depends."""
+        return self._gateway.first_call(TASK)
+
     async def ask(self, request: QueryRequest, user_id: str, recorder: AttemptRecorder) -> Columns:
         """The result columns. Raises LLMError, and what the recorder raises."""
         try:
@@ -129,6 +133,12 @@ class Asker:
         except NotFound as error:
             known = any(prompt.id == prompt_id for prompt in self._prompts.prompts())
             raise QueryRefused("promptVersion" if known else "promptId", "unknown", error.message) from error
+
+
+def is_plain(request: Mapping[str, Any]) -> bool:
+    """Whether a query, as it is stored, leaves the choice of the model to the task alone."""
+    chosen = request.get("model") or request.get("prompt_id")
+    return request.get("privacy") == Privacy.ANY and not chosen
 
 
 def check_role(role: Role, model: str | None, fallback_models: Sequence[str]) -> None:
@@ -190,7 +200,11 @@ def done(content: str | None, finish_reason: str, receipt: Receipt) -> Columns:
 
 
 def failed(fault: LLMError) -> Columns:
-    return {"status": QueryStatus.FAILED, "query_error": f"{fault.code}: {fault.explain()}"[:500]}
+    """The result columns of a fault; of a spent budget, which one and until when."""
+    columns = {"status": QueryStatus.FAILED, "query_error": f"{fault.code}: {fault.explain()}"[:500]}
+    if isinstance(fault, LLMBudgetExceeded) and fault.spent is not None:
+        return {**columns, "receipt": fault.spent.told()}
+    return columns
 
 
 def _answer(content: str | None, finish_reason: str, data: object) -> Columns:
@@ -232,6 +246,7 @@ def receipt_out(receipt: Receipt) -> ReceiptOut:
         cost_usd=_dollars(receipt.cost_usd),
         cached=receipt.cached,
         coverage=receipt.coverage,
+        compressed_tokens=receipt.compressed_tokens,
         prompt=receipt.prompt,
         attempts=attempts,
     )

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.announcements import news_of
 from app.errors import LLMError, Remedy
 from app.llm.attempts import AttemptRecorder, FirstCall
-from app.queries.asking import LANE, Asker, failed
+from app.queries.asking import LANE, Asker, failed, is_plain
 from app.queries.query_model import Query, QueryStatus
 from app.queries.schemas import QueryRequest
 from app.worker.lane import Ended, Work, WorkTable
@@ -28,6 +28,7 @@ class QueryLane:
         payload=("request",),
         results={"answer": "jsonb", "receipt": "jsonb", "query_error": "text"},
         error="query_error",
+        is_plain=lambda payload: is_plain(payload["request"]),
     )
 
     def __init__(self, asker: Asker, slots: int) -> None:
@@ -42,8 +43,7 @@ class QueryLane:
         """The gateway is the process's."""
 
     def first_call(self) -> FirstCall | None:
-        """Each query has a plan of its own."""
-        return None
+        return self._asker.first_call()
 
     def allowance(self, free: int) -> int:
         return free

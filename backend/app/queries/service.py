@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 import orjson
-from sqlalchemy import Table, select, update
+from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -22,6 +22,12 @@ from app.worker.lane import Work
 
 _IDEMPOTENCY_HOURS = 24
 _QUERIES = cast("Table", Query.__table__)
+_RANK = fair_rank(_QUERIES, QueryStatus.RUNNING, bindparam("owner_id", type_=_QUERIES.c.user_id.type))
+# Built once: to put them together took longer than to run them, on the one thread that writes.
+_INSERTS = {
+    dialect.dialect.name: dialect.insert(_QUERIES).values(rank=_RANK).on_conflict_do_nothing().returning(_QUERIES.c.id)
+    for dialect in (sqlite, postgresql)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +133,8 @@ def _new(user_id: str) -> dict[str, Any]:
 
 def _insert(session: Session, columns: dict[str, Any]) -> bool:
     """False where the key is taken."""
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    rank = fair_rank(_QUERIES, QueryStatus.RUNNING, columns["user_id"])
-    statement = insert(Query).values(**columns, rank=rank).on_conflict_do_nothing().returning(Query.id)
-    return session.execute(statement).first() is not None
+    statement = _INSERTS[session.get_bind().dialect.name]
+    return session.connection().execute(statement, {**columns, "owner_id": columns["user_id"]}).first() is not None
 
 
 def _forget_old_key(session: Session, user_id: str, key: str) -> None:

@@ -115,8 +115,7 @@ def account_of(lane: Lane, work: Work) -> ledger.Account:
 def _book(session: Session, lane: Lane, claimed: Sequence[Work]) -> Mapping[str, Attempt]:
     """The first attempt of each row shares the commit of its claim: a call waits for one commit, not for two."""
     first = lane.first_call()
-    is_plain = lane.work_table.plain.items()
-    plain = [work for work in claimed if is_plain <= work.payload.items()]
+    plain = [work for work in claimed if lane.work_table.is_plain(work.payload)]
     if first is None or not plain:
         return {}
     return ledger.book_ahead(session, first, [account_of(lane, work) for work in plain])

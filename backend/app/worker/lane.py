@@ -3,7 +3,7 @@
 To add one: a table with `WorkColumns`, and a class with these members.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ class WorkTable:
     `payload` columns come with a claim; `results` are set by a finish, those in `kept` only where they are null, so
     that what a person wrote stays. `error` is the column for the reason of a failure. `source` columns, among the
     payload, say what a result was made from: it is applied only while they are as they were. Rows whose payload is not
-    `plain` may ask other models than most: their first call is not booked with their claim.
+    plain may ask other models than most: their first call is not booked with their claim.
     """
 
     table: Table
@@ -33,7 +33,7 @@ class WorkTable:
     error: str
     kept: frozenset[str] = frozenset()
     source: tuple[str, ...] = ()
-    plain: Mapping[str, str] = field(default_factory=dict)
+    is_plain: Callable[[Mapping[str, Any]], bool] = lambda _payload: True
 
 
 @dataclass(frozen=True, slots=True)

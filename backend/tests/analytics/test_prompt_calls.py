@@ -1,6 +1,7 @@
 """What the calls of a prompt's versions took, counted from the books."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -9,8 +10,11 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 
 from app.clock import utc_now
-from app.database import Database, new_id
+from app.config import Settings
+from app.database import Database, first_id, new_id
 from app.llm.ledger.attempt_model import LLMAttempt
+from app.sweeps.retention import sweeps_of
+from app.sweeps.sweeper import sweep_all
 from tests.conftest import Json
 
 Book = Callable[..., Awaitable[None]]
@@ -74,6 +78,23 @@ async def test_latencies_are_those_of_whole_answers(client: AsyncClient, book: B
     await book(*({"latency_ms": number} for number in range(1, 101)), {"latency_ms": 9_000, "outcome": "ERROR"})
     found = await calls_of_version_1(client)
     assert (found["latencyP50Ms"], found["latencyP95Ms"]) == (50, 95)
+
+
+async def test_what_was_folded_stays_in_the_sums_and_since_when_the_rest_is_complete_is_told(
+    client: AsyncClient, book: Book, app: FastAPI, settings: Settings
+) -> None:
+    counts = {"input_tokens": 100, "output_tokens": 10, "cost_usd": CENT}
+    old = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    then = [{"id": first_id(old) + str(number), "started_at": old} for number in range(3)]
+    await book({**counts, **then[0]}, {"outcome": "ERROR", **then[1]}, {"outcome": "CACHED", **then[2]})
+    await book({**counts, "latency_ms": 7}, {"outcome": "INVALID"})
+    before = await calls_of_version_1(client)
+    assert before["detailedSince"] is None
+    keeping = settings.model_copy(update={"keep_ledger_days": 1})
+    assert (await sweep_all(app.state.database, sweeps_of(keeping), pause_seconds=0))["ledger detail"] == 3
+    after = await calls_of_version_1(client)
+    assert after == {**before, "detailedSince": "2026-02-01", "failed": 0}
+    assert (after["made"], after["costUsd"], after["unpriced"], after["invalidAnswers"]) == (4, 0.02, 2, 1)
 
 
 async def test_another_prompts_calls_are_not_counted(client: AsyncClient, book: Book) -> None:

@@ -50,6 +50,16 @@ async def test_the_books_hold_what_the_vendor_bills(fault: str, way: str, upstre
         assert answer.receipt.cost_usd is not None
 
 
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_answer_that_counts_nothing_is_an_answer_of_unknown_cost(way: str, upstream: ProtocolServer) -> None:
+    async with door(upstream, model=CLAUDE, rules=PATIENCE) as gateway:
+        upstream.script("no_usage")
+        answer = await answer_of(gateway, way)
+        assert not isinstance(answer, LLMError), answer
+        assert (gateway.recorder.outcomes, gateway.recorder.tokens) == (["OK"], [(None, None)])
+        assert answer.receipt.cost_usd is None and len(upstream.calls) == 1
+
+
 async def test_a_form_is_asked_for_as_a_tool_where_the_settings_say_so(upstream: ProtocolServer) -> None:
     async with door(upstream, model=CLAUDE, structured_mode="tools") as gateway:
         upstream.script("tags_2", "ok")

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.errors import LLMApiError, LLMError, LLMInvalidAnswer, LLMTimeout, LLMUnreachable
+from app.errors import LLMAnswerTooLarge, LLMApiError, LLMError, LLMTimeout, LLMUnreachable
 from app.llm.call import Completion
 from tests.llm.gateway_calls import CLAUDE, SECOND, SPARE, chat, door
 from tests.llm.recorder import MODEL
@@ -130,9 +130,9 @@ async def test_an_address_that_may_not_be_reached_is_not_tried_again(
     [
         ("redirect", LLMApiError, 1),
         ("garbage", LLMUnreachable, 2),
-        ("large", LLMInvalidAnswer, 1),
-        ("large_event", LLMInvalidAnswer, 1),
-        ("packed", LLMInvalidAnswer, 1),
+        ("large", LLMAnswerTooLarge, 1),
+        ("large_event", LLMAnswerTooLarge, 1),
+        ("packed", LLMAnswerTooLarge, 1),
     ],
 )
 async def test_what_is_no_answer_is_refused_and_every_request_is_on_the_books(
@@ -151,7 +151,7 @@ async def test_an_error_without_an_end_is_not_read_to_it(way: str, model: str, u
     async with bare_server("large_error") as server:
         fault, attempts = await told(upstream, model, way, server.url)
         # Too large, or broken: by where the vendors' code was when it was stopped.
-        assert type(fault) in {LLMInvalidAnswer, LLMUnreachable}
+        assert type(fault) in {LLMAnswerTooLarge, LLMUnreachable}
         assert attempts == server.requests
         assert server.megabytes < 80
 

@@ -34,6 +34,21 @@ async def replace(client: AsyncClient, provider: Json, **changes: Any) -> Any:
     return await client.put(f"/llm/providers/{provider['id']}", json=body_of(provider, **changes))
 
 
+@pytest.mark.parametrize(
+    ("misspelt", "field"),
+    [({"apikey": KEY}, "apikey"), ({"models": [{"name": "small", "contextwindow": 1}]}, "models.0.contextwindow")],
+)
+async def test_a_field_that_there_is_not_is_refused_by_name(
+    client: AsyncClient, register: Register, misspelt: Json, field: str
+) -> None:
+    made = await register()
+    posted = await client.post("/llm/providers", json={**form(), "name": "other", **misspelt})
+    for answer in (posted, await replace(client, made, **misspelt)):
+        assert (answer.status_code, code_of(answer)) == (422, "VALIDATION_ERROR")
+        [error] = answer.json()["error"]["details"]["errors"]
+        assert error["field"] == field and KEY not in answer.text
+
+
 async def test_a_provider_is_shown_as_it_was_registered(client: AsyncClient, register: Register) -> None:
     models = [{"name": "small", "contextWindow": 8192, "maxOutputTokens": 512, **PRICES}]
     made = await register(requestsPerMinute=60, tokensPerMinute=90_000, maxConcurrency=4, models=models)

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 from sqlalchemy import func, select
 
+from app.accounts.identity import Identity
 from app.clock import utc_now
 from app.config import LLMSettings, Settings
 from app.database import Database
+from app.errors import DailyQuotaExceeded
 from app.main import create_app
-from app.queries.quota import LiveChat
+from app.queries.quota import LiveChat, QueryQuota, begin_chat
 from tests.conftest import make_settings, served
 
 CHAT, QUERY = "/v1/chat/completions", "/api/v1/llm/query"
@@ -95,6 +98,15 @@ async def test_what_a_dead_process_left_behind_counts_no_longer_than_a_call_may_
     left = [LiveChat(id=str(number), user_id=user_id, expires_at=utc_now()) for number in range(AT_ONCE)]
     await database.write(lambda session: session.add_all(left))
     assert (await chat(client)).status_code == 200
+
+
+async def test_without_a_bound_at_once_a_chat_leaves_no_line(database: Database) -> None:
+    user_id = await Identity(database, dev_auth=True).user_id_of("a")
+    counted = partial(begin_chat, user_id=user_id, quota=QueryQuota(per_day=1), chat_id="one", seconds=1)
+    await database.write(counted)
+    assert await count(database) == 0
+    with pytest.raises(DailyQuotaExceeded):
+        await database.write(counted)
 
 
 def test_the_official_client_is_told_in_its_own_words(settings: Settings, database_url: str) -> None:

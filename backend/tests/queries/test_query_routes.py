@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
+from sqlalchemy import select
 
 from app.accounts.roles import Role
+from app.llm.ledger.attempt_model import LLMAttempt
 from app.main import create_app
 from tests.conftest import AsUser, Json, code_of, make_settings
 from tests.queries.conftest import ASKED, QUERY, ask, done, events_of
@@ -30,6 +32,16 @@ async def test_messages_may_be_asked_without_a_prompt(client: AsyncClient) -> No
     body = {"messages": [{"role": "user", "content": "Where is the heron?"}]}
     answer = await client.post(QUERY, json=body)
     assert answer.status_code == 200 and "heron" in answer.json()["content"] and answer.json()["prompt"] is None
+
+
+@pytest.mark.parametrize("changes", [{}, {"model": "stub/other"}, {"privacy": "local_only"}, ASKED])
+async def test_each_query_is_on_the_books_once(app: FastAPI, client: AsyncClient, changes: Json) -> None:
+    """Booked with its claim where the task alone chooses the model, and what was booked is what is asked."""
+    body = changes if "promptId" in changes else {"messages": [{"role": "user", "content": "Where?"}], **changes}
+    assert (await client.post(QUERY, json=body)).status_code == 200
+    books = await app.state.database.read(lambda session: session.execute(select(LLMAttempt.outcome)).scalars().all())
+    assert books == ["OK"]
+    assert app.state.queries.lane.first_call() is not None
 
 
 async def test_who_does_not_wait_is_told_where_to_look(app: FastAPI, client: AsyncClient) -> None:
@@ -195,3 +207,26 @@ async def test_switched_off_a_query_is_refused_at_once(database_url: str, tmp_pa
         async with AsyncClient(transport=transport, base_url="http://litevault.test/api/v1") as client:
             answer = await client.post(QUERY, json=ASKED, headers={"X-Dev-User-Id": "a"})
     assert (answer.status_code, code_of(answer)) == (503, "LLM_DISABLED")
+
+
+@pytest.mark.parametrize("path", [QUERY, f"{QUERY}/stream", "http://litevault.test/v1/chat/completions"])
+async def test_a_spent_budget_says_until_when_and_asks_for_no_repeat(client: AsyncClient, path: str) -> None:
+    nothing = {"scope": "user", "subject": "*", "period": "day", "limitUsd": "0"}
+    assert (await client.put("/admin/budgets", json={"budgets": [nothing]})).status_code == 200
+    models = [{"name": "m", "contextWindow": 9000, "inputPriceUsd": "1", "outputPriceUsd": "1"}]
+    made = {"name": "dear", "kind": "openai", "baseUrl": "https://1.1.1.1/v1", "models": models}
+    assert (await client.post("/llm/providers", json=made)).status_code == 201
+    body = {"model": "dear/m", "messages": [{"role": "user", "content": "Where is the heron?"}]}
+    answer = await client.post(path, json=body)
+    assert (answer.status_code, answer.headers.get("X-Should-Retry"), answer.headers.get("Retry-After")) == (
+        429,
+        "false",
+        None,
+    )
+    error = answer.json()["error"]
+    if path.endswith("completions"):
+        assert error["code"] == "insufficient_quota"
+        return
+    details = error["details"]
+    assert (error["code"], details["limit"], details["used"]) == ("BUDGET_EXCEEDED", 0, 0)
+    assert details["resetAt"].endswith("Z")

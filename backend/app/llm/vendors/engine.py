@@ -96,6 +96,8 @@ class Engine:
     def __init__(self, settings: LLMSettings, vendors: Vendors) -> None:
         vendors.litellm.suppress_debug_info = True
         vendors.litellm.drop_params = False  # it would also repeat a call that was answered with 422
+        # In each answer litellm notes its price and how long it took, for nobody here: a tenth of the CPU of a call.
+        vendors.litellm.utils.update_response_metadata = _not_noted
         self._litellm, self._instructor = vendors.litellm, vendors.instructor
         self._is_internal_call = vendors.is_internal_call
         self._settings = settings
@@ -274,6 +276,10 @@ class Engine:
 
 class _Warmth(BaseModel):
     is_warm: bool
+
+
+def _not_noted(**_: object) -> None:
+    """In place of litellm's own."""
 
 
 def _copies(request: Extraction[Any] | Inquiry) -> list[dict[str, Any]]:
