@@ -17,7 +17,7 @@ FULLY_COVERED := backend/app/items/item.py,backend/app/worker/*,backend/app/llm/
 export COVERAGE_FILE ?= $(CURDIR)/.coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test test-postgres coverage check fix bench bench-gateway chaos
+.PHONY: help setup dev test test-postgres test-llama llama-server coverage check fix bench bench-gateway chaos
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ test: ## the tests on SQLite; ARGS="-k word -x" goes to pytest
 
 test-postgres: ## the same tests on a PostgreSQL made for them and removed afterwards
 	$(ON_POSTGRES) python -m pytest $(ARGS)
+
+llama-server: ## build llama.cpp's server for the tests: a compiler and a quarter of an hour, once
+	$(UV) run --no-project --with pip,cmake,ninja python backend/tests/llama/build_server.py
+
+test-llama: llama-server ## the tests that ask a real llama.cpp server
+	$(RUN) pytest -m llama $(ARGS)
 
 coverage: ## both engines, then the bounds: 95 % overall, 100 % for transitions, worker, routing, breaker and the ledger
 	$(RUN) coverage erase

@@ -51,6 +51,7 @@ def _expanded(path: Path | None) -> Path | None:
 
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
+_APPRISE_URL = re.compile(r"[A-Za-z][A-Za-z0-9]*://.")
 _URL_FORMS = "must be sqlite:///path or postgresql://user:password@host:port/database, special characters as %XX"
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _POSTGRES_OPTIONS = frozenset({"host", "port", "ssl", "passfile", "target_session_attrs"})
@@ -104,6 +105,7 @@ class LLMSettings(BaseSettings):
     openai_api_key: Annotated[SecretStr | None, Field(validation_alias=AliasChoices("OPENAI_API_KEY"))] = None
     anthropic_api_key: Annotated[SecretStr | None, Field(validation_alias=AliasChoices("ANTHROPIC_API_KEY"))] = None
     circuit_faults: Annotated[int, Field(ge=1, le=1000)] = 5
+    compress: bool = True
     routing_file: Annotated[Path | None, AfterValidator(_without_tilde)] = None
     stub_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = 0
     stub_failure: str | None = None
@@ -186,6 +188,13 @@ class Settings(BaseSettings):
         if not all(is_secret_key(key.get_secret_value()) for key in keys):
             raise ValueError("must be keys as `litevault credentials new-key` makes them, separated by commas")
         return keys
+
+    @field_validator("alert_urls")
+    @classmethod
+    def _addresses_of_apprise(cls, urls: list[SecretStr]) -> list[SecretStr]:
+        if not all(_APPRISE_URL.match(url.get_secret_value()) for url in urls):
+            raise ValueError("must be addresses as mailto://… or json://…, separated by commas")
+        return urls
 
     @model_validator(mode="after")
     def _no_development_identity_in_production(self) -> "Settings":

@@ -155,7 +155,8 @@ class CallFailed(ApiError):
         self, sentence: str, details: Mapping[str, object], *, code: str, status: int, wait_seconds: float | None
     ) -> None:
         super().__init__(sentence, details)
-        self.code, self.status, self.retryable = code, status, status in {429, 503}
+        self.code, self.status = code, status
+        self.retryable = status in {429, 503} and code != BudgetExceeded.code
         self.retry_after_seconds = wait_seconds
 
 
@@ -179,12 +180,7 @@ class BudgetExceeded(ApiError):
     code, status, sentence = "BUDGET_EXCEEDED", 429, "The budget for model calls is spent."
 
     def __init__(self, fault: "LLMBudgetExceeded") -> None:
-        spent = fault.spent
-        if spent is None:
-            super().__init__(fault.explain())
-            return
-        limit, used = float(spent.limit_usd), float(spent.used_usd)
-        super().__init__(details={"limit": limit, "used": used, "resetAt": _wire_time(spent.resets_at)})
+        super().__init__(fault.explain(), fault.spent.told() if fault.spent else None)
 
 
 def _wire_time(moment: datetime) -> str:
@@ -332,6 +328,10 @@ class BudgetSpent:
 
     def __init__(self, limit_usd: Decimal, used_usd: Decimal, resets_at: datetime) -> None:
         self.limit_usd, self.used_usd, self.resets_at = limit_usd, used_usd, resets_at
+
+    def told(self) -> dict[str, object]:
+        """As who waits for an answer is told."""
+        return {"limit": float(self.limit_usd), "used": float(self.used_usd), "resetAt": _wire_time(self.resets_at)}
 
 
 class LLMPrivateText(LLMApiError):

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.clock import local_seconds
 from app.complaints import complaints_of
 from app.database import Database, new_id
-from app.errors import ApiError, BudgetExceeded, CallFailed, LLMBudgetExceeded, PayloadTooLarge
+from app.errors import ApiError, BudgetExceeded, CallFailed, DailyQuotaExceeded, LLMBudgetExceeded, PayloadTooLarge
 
 log = structlog.get_logger()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -261,7 +261,7 @@ async def _answer_api_error(request: Request, error: Exception) -> Response:
     if error.status >= 500:
         log.warning("request.unavailable", exc_info=error)
     headers = {"Retry-After": _whole_seconds(error)} if error.retryable else {}
-    if isinstance(error, CallFailed) and not error.retryable:
+    if isinstance(error, CallFailed | BudgetExceeded | DailyQuotaExceeded) and not error.retryable:
         # Heard by the official clients, which would else repeat what the gateway has just tried for them.
         headers["X-Should-Retry"] = "false"
     if error.status == 401:

@@ -103,6 +103,7 @@ WORDS = {
     "LITEVAULT_LLM_API_BASE": ["localhost:11434"],
     "LITEVAULT_LLM_ALLOWED_HOSTS": ["http://10.0.0.1", "10.0.0.1/8", "a b"],
     "LITEVAULT_SECRET_KEYS": ["geheim"],
+    "LITEVAULT_ALERT_URLS": ["someone@example.org", "json://a.example,b"],
     "LITEVAULT_LLM": ["{}}"],
 }
 

@@ -16,9 +16,9 @@ from app.context.tokens import Count
 class Steps:
     """What may be done. Prose in comments is lost with them; one that holds a number or an address stays."""
 
-    blanks: bool = True
-    repeats: bool = True
-    comments: bool = True
+    blanks: bool = False
+    repeats: bool = False
+    comments: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,6 @@ class Compressed:
         """The share of the tokens that is gone."""
         return 1 - self.tokens_after / self.tokens_before if self.tokens_before else 0.0
 
-
-ALL_STEPS = Steps()
 
 # A block of code between fences of the same kind, or the rest of a text whose last fence was not closed.
 _FENCED = re.compile(
@@ -54,7 +52,7 @@ _BOILERPLATE_CHARS = 30
 _QUOTE_MARKS = re.compile(r"^[>\s]+")
 
 
-def compress(text: str, count: Count, steps: Steps = ALL_STEPS) -> Compressed:
+def compress(text: str, count: Count, steps: Steps) -> Compressed:
     """Never more tokens than before; the text itself where nothing is gained. Off the event loop for large ones."""
     before, smaller = count(text), text
     # What one step took away may show the next one that two lines are the same.

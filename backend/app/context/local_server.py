@@ -1,7 +1,7 @@
 """What a server on a person's own machines says of its models: how large the window is, how its tokenizer counts.
 
-llama.cpp, Ollama and vLLM are understood; whoever says nothing, or nothing in time, gets the small window that is safe
-everywhere and the estimator. No call ever fails for it, and none waits twice for a server that was silent.
+llama.cpp, Ollama and vLLM are understood. No call ever fails for a server that says nothing, or nothing in time, and
+none waits for one that was silent a moment ago.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 import orjson
@@ -17,15 +17,16 @@ from cachetools import LRUCache, TTLCache
 
 from app import clock
 from app.context.estimate import estimate
-from app.context.tokens import ESTIMATOR, Tokenizer
-from app.context.windows import UNKNOWN_WINDOW, UNKNOWN_WINDOW_TOKENS, Window
+from app.context.tokens import Tokenizer
+from app.context.windows import UNKNOWN_WINDOW_TOKENS, Window
 
 if TYPE_CHECKING:
     import aiohttp
 
-_TIMEOUT_SECONDS = 2.0
+_TIMEOUT_SECONDS = 1.0
 _FRESH_SECONDS = 300.0
 _SILENT_SECONDS = 30.0
+_MOST_REMEMBERED = 256
 _LARGEST_ANSWER_BYTES = 4_000_000
 # A part of a text may be denser than the whole that was counted.
 _CALIBRATED_MARGIN = 0.1
@@ -49,63 +50,99 @@ class Server:
 class _Served:
     """What a server said; `text_field` is where its `/tokenize` wants the text, None where it has none."""
 
-    window: Window = UNKNOWN_WINDOW
+    window: Window
     text_field: str | None = None
 
 
-class LocalModels:
-    """Asks, and remembers the answers for five minutes. To be used from one event loop; `close` ends it.
+_Key = tuple[Server, str]
 
-    `open_session` makes the HTTP session at the first question: with the guard that keeps provider addresses out of
-    networks which the operator did not allow.
-    """
+
+class OpensSession(Protocol):
+    """Where the HTTP session comes from: made at the first question, with the guard of outgoing connections."""
+
+    async def get(self) -> "aiohttp.ClientSession": ...
+    async def close(self) -> None: ...
+
+
+class LocalServers:
+    """Asks, and remembers the answers. To be used from one event loop; `close` ends it."""
 
     def __init__(
         self,
-        open_session: "Callable[[], aiohttp.ClientSession]",
+        session: OpensSession,
         seconds: Callable[[], float] = clock.local_seconds,
         *,
         timeout_seconds: float = _TIMEOUT_SECONDS,
     ) -> None:
-        self._open_session = open_session
-        self._timeout_seconds = timeout_seconds
-        self._session: aiohttp.ClientSession | None = None
-        self._known: TTLCache[tuple[Server, str], _Served] = TTLCache(256, _FRESH_SECONDS, seconds)
-        self._silent: TTLCache[tuple[Server, str], _Served] = TTLCache(256, _SILENT_SECONDS, seconds)
-        # Whoever loses a lock to the bound asks once more than needed.
-        self._asking: LRUCache[tuple[Server, str], asyncio.Lock] = LRUCache(256)
+        self._session, self._seconds, self._timeout_seconds = session, seconds, timeout_seconds
+        # With the time of the answer.
+        self._known: LRUCache[_Key, tuple[_Served, float]] = LRUCache(_MOST_REMEMBERED)
+        self._silent: TTLCache[_Key, bool] = TTLCache(_MOST_REMEMBERED, _SILENT_SECONDS, seconds)
+        self._asking: dict[_Key, asyncio.Task[None]] = {}
 
-    async def window_of(self, server: Server, model: str) -> Window:
-        """The window as it is served, which is often smaller than the one the model was trained for."""
-        return (await self._served(server, model)).window
+    def window_of(self, server: Server, model: str) -> Window | None:
+        """The window as it is served, which is often smaller than the one the model was trained for. Asks nobody."""
+        known = self._known.get((server, model))
+        return known[0].window if known else None
 
-    async def tokenizer_for(self, server: Server, model: str, document: str) -> Tokenizer:
-        """The estimator, set right by the server's own count of this document, or of three samples of a long one."""
-        served = await self._served(server, model)
+    async def learn(self, server: Server, model: str) -> None:
+        """Waits where nothing is known, and not again for a while when there was no answer.
+
+        An old answer stands until there is a new one.
+        """
+        key = (server, model)
+        known = self._known.get(key)
+        if known is None and key not in self._silent:
+            await asyncio.shield(self._begin(key))
+        elif known is not None and self._seconds() - known[1] > _FRESH_SECONDS:
+            self.look_again(server, model)
+
+    def look_again(self, server: Server, model: str) -> None:
+        """Ask, beside everything else."""
+        _ = self._begin((server, model))
+
+    async def tokenizer_for(self, server: Server, model: str, document: str) -> Tokenizer | None:
+        """The estimator, set right by the server's own count of this document, or of three samples of a long one.
+
+        None where the server does not count.
+        """
+        known = self._known.get((server, model))
+        text_field = known[0].text_field if known else None
         sample = _sample_of(document)
-        if served.text_field is None or not sample.strip():
-            return ESTIMATOR
-        truth = await self._count(server, model, served.text_field, sample)
+        if text_field is None or not sample.strip():
+            return None
+        truth = await self._count(server, model, text_field, sample)
         if not truth:
-            return ESTIMATOR
+            return None
         ratio = truth / estimate(sample)
         return Tokenizer(f"calibrated {ratio:.3f}", lambda text: ceil(estimate(text) * ratio), _CALIBRATED_MARGIN)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        """Safe to repeat."""
+        tasks = list(self._asking.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._session.close()
 
-    async def _served(self, server: Server, model: str) -> _Served:
-        key = (server, model)
-        async with self._asking.setdefault(key, asyncio.Lock()):
-            served = self._known.get(key) or self._silent.get(key)
-            if served is None:
-                served = await self._ask_within_time(server, model)
-                (self._silent if served == _Served() else self._known)[key] = served
-        return served
+    def _begin(self, key: _Key) -> asyncio.Task[None]:
+        """One question at a time about each."""
+        task = self._asking.get(key)
+        if task is None:
+            task = self._asking[key] = asyncio.create_task(self._ask(key))
+            task.add_done_callback(lambda _: self._asking.pop(key, None))
+        return task
 
-    async def _ask_within_time(self, server: Server, model: str) -> _Served:
+    async def _ask(self, key: _Key) -> None:
+        served = await self._ask_within_time(*key)
+        if served is not None:
+            self._known[key] = served, self._seconds()
+        elif key in self._known:
+            self._known[key] = self._known[key][0], self._seconds()  # asked: not again at once
+        else:
+            self._silent[key] = True
+
+    async def _ask_within_time(self, server: Server, model: str) -> _Served | None:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 for ask in (self._ask_llama_cpp, self._ask_ollama, self._ask_vllm):
@@ -114,7 +151,7 @@ class LocalModels:
                         return served
         except TimeoutError:
             pass
-        return _Served()
+        return None
 
     async def _ask_llama_cpp(self, server: Server, model: str) -> _Served | None:
         # One server may hold several models; being asked shall not make it load one.
@@ -164,14 +201,13 @@ class LocalModels:
         self, server: Server, method: str, path: str, body: Mapping[str, object] | None = None
     ) -> Mapping[str, Any]:
         """The object that is answered; an empty one for whatever is none."""
-        import aiohttp  # noqa: PLC0415 - a heavy import, for those who have such a server
+        session = await self._session.get()
+        import aiohttp  # noqa: PLC0415 - a heavy import, for those who have such a server; the session has made it
 
-        if self._session is None:
-            self._session = self._open_session()
         headers = {"Authorization": f"Bearer {server.api_key}"} if server.api_key else {}
         # No redirects: who may reach this server may not be sent on to another one.
         try:
-            async with self._session.request(
+            async with session.request(
                 method, server.root + path, json=body, headers=headers, allow_redirects=False
             ) as response:
                 return _object(orjson.loads(await _bounded(response))) if response.status == 200 else {}

@@ -1,6 +1,6 @@
 """The provider that asks real models, through the gateway.
 
-The text of an item, at most 10,000 characters, fits any model: nothing is left out, and coverage is 1.
+The text of an item, at most 10,000 characters, fits all but small local models; coverage says what one was shown.
 """
 
 from app.accounts.privacy import Privacy

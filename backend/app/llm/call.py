@@ -99,6 +99,7 @@ class Receipt:
 
     `usage` is of the call that gave the answer; `cost_usd` is of all attempts together, None when any is unknown.
     `coverage`: the part of the document that the model saw, 0 to 1. `prompt` is its label; None for plain messages.
+    `compressed_tokens`: what of the document was not sent because it says nothing new, estimated.
     """
 
     model: str
@@ -109,6 +110,7 @@ class Receipt:
     prompt: str | None = None
     coverage: float = 1.0
     cached: bool = False
+    compressed_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ Invariant: between the cache and the first call there is one place, `_fly`; what
 is asked there.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -16,12 +15,14 @@ from app.llm.call import CacheScope, Call, Receipt
 from app.llm.codecs import Codec
 from app.llm.pursuit import Pursuit, Try
 from app.llm.receipts import Account
-from app.llm.requests import Rendered, is_long, label_of, options_of, render
+from app.llm.rendering import Rendered
+from app.llm.requests import label_of, options_of
 from app.llm.routing import Candidate, Plan
 from app.llm.traffic.doors import Doors
 
 T = TypeVar("T")
 Send = Callable[[Try, Rendered, Account], Awaitable[T]]
+Render = Callable[[Candidate], Awaitable[Rendered]]
 
 
 @dataclass(slots=True)
@@ -32,6 +33,7 @@ class Errand(Generic[T]):
     plan: Plan
     account: Account
     codec: Codec[T]
+    render: Render
     send: Send[T]
     deadline: float
     _renderings: dict[str, Rendered] = field(default_factory=dict)
@@ -53,14 +55,20 @@ class Errand(Generic[T]):
             return made[0]
         self.account.because(likely.reason)
         await self.account.note_cached(provider=kept.provider, model=kept.model, saved=kept.saved)
-        return self.codec.decode(kept.answer), self._receipt(kept.provider, kept.model, kept.coverage)
+        # Another text may have been cut to the same words; who waited may have been given a fallback's answer.
+        is_own = kept.model == likely.name
+        coverage = (await self._rendered(likely)).coverage if is_own else kept.coverage
+        return self.codec.decode(kept.answer), self._receipt(kept.provider, kept.model, coverage)
 
     async def _fly(self, doors: Doors) -> tuple[T, Receipt]:
         candidate, answer = await Pursuit(
             self.plan, doors, self._send, self.deadline, is_queued=self.call.is_queued
         ).run()
-        coverage = (await self._rendered(candidate)).coverage
-        return answer, self._receipt(candidate.provider.name, candidate.name, coverage)
+        rendered = await self._rendered(candidate)
+        receipt = self._receipt(
+            candidate.provider.name, candidate.name, rendered.coverage, compressed_tokens=rendered.compressed_tokens
+        )
+        return answer, receipt
 
     async def _send(self, attempt: Try) -> T:
         rendered = await self._rendered(attempt.candidate)
@@ -68,12 +76,9 @@ class Errand(Generic[T]):
         return await self.send(attempt, rendered, self.account)
 
     async def _rendered(self, candidate: Candidate) -> Rendered:
-        """What is long is cut in a thread: the tokens of a book take a while to count."""
         known = self._renderings.get(candidate.name)
         if known is None:
-            is_slow = is_long(self.call)
-            known = await asyncio.to_thread(render, self.call, candidate) if is_slow else render(self.call, candidate)
-            self._renderings[candidate.name] = known
+            known = self._renderings[candidate.name] = await self.render(candidate)
         return known
 
     def _likely(self, doors: Doors) -> Candidate | None:
@@ -115,5 +120,11 @@ class Errand(Generic[T]):
             cache.keep(slot, kept)
         return kept
 
-    def _receipt(self, provider: str, model: str, coverage: float) -> Receipt:
-        return self.account.receipt(provider=provider, model=model, prompt=label_of(self.call), coverage=coverage)
+    def _receipt(self, provider: str, model: str, coverage: float, *, compressed_tokens: int = 0) -> Receipt:
+        return self.account.receipt(
+            provider=provider,
+            model=model,
+            prompt=label_of(self.call),
+            coverage=coverage,
+            compressed_tokens=compressed_tokens,
+        )

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from app import clock
 from app.config import LLMSettings
+from app.context.local_server import LocalServers
 from app.database import Database
 from app.errors import LLMUnreachable
 from app.llm.attempts import AttemptRecorder, FirstCall, Purpose
@@ -24,11 +25,13 @@ from app.llm.errand import Errand, Send
 from app.llm.extraction import Answer, Extraction, Inquiry, Message, provider_of
 from app.llm.ledger.direct_books import DirectBooks, NoBooks
 from app.llm.ledger.reservation import most_usd, tokens_beside, tokens_of_form
+from app.llm.local_models import LocalModels
 from app.llm.meters import Meters, Recent
 from app.llm.planner import IsBudgeted, Planner, unbudgeted
 from app.llm.pursuit import Try
 from app.llm.receipts import Account
-from app.llm.requests import NO_HINTS, Rendered, options_of, prepared, tokens_of
+from app.llm.rendering import Rendered, Renderer, tokens_of_shape
+from app.llm.requests import NO_HINTS, options_of, prepared, tokens_of
 from app.llm.routing import Candidate
 from app.llm.routing_rules import RoutingRules, load_rules
 from app.llm.traffic.breaker import Breaker
@@ -42,6 +45,7 @@ from app.llm.vendors.upstreams import Upstreams, build_upstreams
 from app.prompts.prompt_version import PromptVersion
 from app.providers.access import ProviderAccess
 from app.providers.from_settings import providers_of
+from app.providers.outbound import ConnectionGuard, GuardedSession
 from app.providers.provider import Provider
 from app.providers.traffic import BreakerState, Traffic
 
@@ -66,7 +70,11 @@ class Gateway:
         self._settings, self._upstreams, self._rules = settings, upstreams, rules
         self._books = DirectBooks(database) if database else NoBooks()
         self.cache = AnswerCache(database)
-        self._planner = Planner(settings, rules, upstreams, providers, is_down, is_budgeted)
+        self._local_models = LocalModels(LocalServers(GuardedSession(ConnectionGuard.of(settings))))
+        self._renderer = Renderer(
+            self._local_models, is_compressing=settings.compress, output_tokens=settings.max_tokens
+        )
+        self._planner = Planner(settings, rules, upstreams, self._local_models, providers, is_down, is_budgeted)
         self.gate = ProviderGate(clock.local_seconds)
         self._shared = None if database is None else SharedTraffic(database, self.gate, providers, minute_seconds)
         self.breaker = Breaker(clock.local_seconds, faults_to_open=settings.circuit_faults)
@@ -110,6 +118,7 @@ class Gateway:
     async def close(self) -> None:
         """Drop what is under way, and write down how it ended. Safe to repeat."""
         await self._upstreams.close()
+        await self._local_models.close()
         await self._books.close()
         await self.cache.close()
 
@@ -173,6 +182,10 @@ class Gateway:
         async for event in channel.events_of(run()):
             yield event
 
+    def look_again(self, provider: str) -> None:
+        """At what its server says of its models; for whoever has just seen whether it lives."""
+        self._planner.look_again(provider)
+
     @property
     def tasks(self) -> list[str]:
         """By name."""
@@ -230,7 +243,14 @@ class Gateway:
         plan = await self._planner.plan(call)
         recorder = recorder or self._books.recorder_of(call)
         account = Account(recorder, _purpose(call, is_stream=is_stream), self.meters)
-        return await Errand(call, plan, account, codec, send, deadline).run(self._doors, self.cache)
+        beside = tokens_beside(call.parameters.tools, call.parameters.response_format)
+        if codec is not FREE_FORM:
+            beside += tokens_of_shape(codec.shape)
+
+        async def render(candidate: Candidate) -> Rendered:
+            return await self._renderer.render(call, candidate, plan.rules, beside)
+
+        return await Errand(call, plan, account, codec, render, send, deadline).run(self._doors, self.cache)
 
     def _extraction(self, call: Call, form: type[Answer], attempt: Try, rendered: Rendered) -> Extraction[Answer]:
         settings, wished, reasks = self._settings, call.parameters, self._rules.tasks[call.task].reasks
@@ -301,6 +321,7 @@ def build_gateway(
         is_budgeted=is_budgeted,
     )
     if access is not None:
+        access.monitor.subscribe(gateway.look_again)
         access.registry.subscribe(gateway.review_providers)
     return gateway
 

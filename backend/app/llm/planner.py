@@ -1,12 +1,13 @@
 """Makes the plan of a call from what this process knows now: rules, providers, prices, health."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from app.config import LLMSettings
 from app.errors import LLMDisabled
 from app.llm.call import Call, Complexity, Spender
 from app.llm.extraction import ModelFacts, provider_of
+from app.llm.local_models import LocalModels, is_local_server
 from app.llm.requests import wish_of
 from app.llm.routing import (
     TASK_PREFIX,
@@ -41,6 +42,7 @@ class Planner:
     settings: LLMSettings
     rules: RoutingRules
     upstreams: Upstreams
+    local_models: LocalModels
     providers: Callable[[], Mapping[str, Provider]]
     is_down: Callable[[str], bool]
     is_budgeted: IsBudgeted
@@ -52,8 +54,11 @@ class Planner:
         around = self._surroundings()
         rules_of(call.task, around, field="task")
         wish = replace(wish_of(call), is_budgeted=self.is_budgeted(call.spender))
-        if self._needs_wire(wish, around):
+        models = self._models_of(wish, around)
+        # The vendors' code has the models' prices and windows in its tables.
+        if any(provider.kind not in _WITHOUT_WIRE for provider, _ in models):
             await self.upstreams.start()
+        await self.local_models.learn(self._unknown(models))
         return make_plan(wish, around)
 
     def usual(self, task: str) -> list[str]:
@@ -97,12 +102,28 @@ class Planner:
         is_stub = self.settings.provider == "stub" or not self.settings.enabled
         return [STUB_MODEL] if is_stub else self.settings.models
 
-    def _needs_wire(self, wish: Wish, around: Surroundings) -> bool:
-        """Whether the vendors' code is needed to know the models: their prices and windows are in its tables."""
+    def look_again(self, provider: str) -> None:
+        """At the windows of its models, where it is one that can be asked: it was seen alive, or not."""
+        found = self.providers().get(provider)
+        if self._is_on and found is not None and is_local_server(found) and not self.is_down(provider):
+            self.local_models.look_again(found, [name for name in self.known_models() if provider_of(name) == provider])
+
+    def _models_of(self, wish: Wish, around: Surroundings) -> list[tuple[Provider, str]]:
+        """Those that may be asked for it, as far as their providers are known."""
         usual = (*hinted_names(wish, around), f"{TASK_PREFIX}{wish.task}")
         names = names_of(wish.models or usual, around)
-        found = [around.providers.get(provider_of(name)) for name in names]
-        return any(provider is not None and provider.kind not in _WITHOUT_WIRE for provider in found)
+        found = ((around.providers.get(provider_of(name)), name) for name in names)
+        return [(provider, name) for provider, name in found if provider is not None]
+
+    def _unknown(self, models: Iterable[tuple[Provider, str]]) -> list[tuple[Provider, str]]:
+        """Of local servers that are there: those whose window is not known."""
+        return [
+            (provider, name)
+            for provider, name in models
+            if is_local_server(provider)
+            and not self.is_down(provider.name)
+            and self.upstreams.facts(provider, name).context_window is None
+        ]
 
     def _facts(self, provider: Provider, model: str) -> ModelFacts:
-        return self.upstreams.facts(provider, model)
+        return self.local_models.over(provider, model, self.upstreams.facts(provider, model))

@@ -39,12 +39,24 @@ class Account:
         self._meters.count(attempt)
         return attempt
 
-    def receipt(self, *, provider: str, model: str, prompt: str | None, coverage: float) -> Receipt:
+    def receipt(
+        self, *, provider: str, model: str, prompt: str | None, coverage: float, compressed_tokens: int
+    ) -> Receipt:
         """After the answer: the last attempt is the one that gave it."""
         notes = tuple(_note(attempt) for attempt in self._opened)
         usage = notes[-1].usage if notes else Usage()
         cached = bool(notes) and notes[-1].outcome is AttemptOutcome.CACHED
-        return Receipt(model, provider, usage, self._cost(), notes, prompt=prompt, coverage=coverage, cached=cached)
+        return Receipt(
+            model,
+            provider,
+            usage,
+            self._cost(),
+            notes,
+            prompt=prompt,
+            coverage=coverage,
+            cached=cached,
+            compressed_tokens=compressed_tokens,
+        )
 
     def _cost(self) -> Decimal | None:
         costs = [attempt.usage.cost_usd for attempt in self._opened]

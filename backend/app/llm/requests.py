@@ -1,43 +1,24 @@
-"""From a call to what one model is sent: checked, rendered for its kind of provider, cut to fit its window. Pure."""
+"""What a call asks for: checked, with what its prompt says where the caller said nothing. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from app.context.estimate import estimate
-from app.context.fitting import fit
-from app.context.tokens import tokenizer_of
-from app.context.windows import UNKNOWN_WINDOW, DoesNotFit, Window, room_for_document
-from app.errors import LLMBadRequest, LLMContextTooLong
+from app.errors import LLMBadRequest
 from app.llm.call import Call, Complexity, Parameters
 from app.llm.extraction import Message, said_in
-from app.llm.routing import TASK_PREFIX, Candidate, Wish
-from app.prompts.prompt_version import PromptVersion
+from app.llm.routing import TASK_PREFIX, Wish
 from app.prompts.template import ModelHints
-from app.providers.provider import ProviderKind
 
-# A character is never more tokens than this in any vocabulary.
-_MOST_TOKENS_A_CHARACTER = 4
-_TEMPLATE_TOKENS = 4000
 _BOUNDS: Mapping[str, tuple[float, float]] = {
     "temperature": (0, 2),
     "max_tokens": (1, 1_000_000),
     "top_p": (0, 1),
 }
-_DEFAULT_OUTPUT_TOKENS = 1024
 # What vendors count for a large picture; its bytes say nothing of it.
 _OTHER_PART_TOKENS = 3000
 NO_HINTS = ModelHints()
-# A prompt may refuse to be rendered without any.
-_SHORTEST_DOCUMENT = "."
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """The messages for one model; `coverage` is the part of the document that is in them."""
-
-    messages: tuple[Message, ...] = field(repr=False)
-    coverage: float = 1.0
 
 
 def prepared(call: Call) -> Call:
@@ -88,22 +69,6 @@ def hints_of(call: Call) -> ModelHints:
     return NO_HINTS if isinstance(call.prompt, tuple) else call.prompt.hints
 
 
-def render(call: Call, candidate: Candidate) -> Rendered:
-    """Raises LLMContextTooLong when even a cut document leaves no room. For long documents: off the event loop."""
-    if isinstance(call.prompt, tuple):
-        return Rendered(call.prompt)
-    prompt, variant = call.prompt, candidate.provider.kind.value
-    window = _window_of(candidate)
-    if window is None or _fits_surely(call, window):
-        return Rendered(prompt.render(variant, call.variables, call.document))
-    return _fitted(call, prompt, candidate, window)
-
-
-def is_long(call: Call) -> bool:
-    """Whether to render it off the event loop."""
-    return len(call.document) > 20_000
-
-
 def tokens_of(messages: tuple[Message, ...]) -> int:
     """An estimate, rather too many than too few."""
     return sum(estimate(said_in(message)) + 10 + _OTHER_PART_TOKENS * _other_parts(message) for message in messages)
@@ -126,33 +91,3 @@ def options_of(parameters: Parameters) -> dict[str, Any]:
         "response_format": parameters.response_format,
     }
     return {name: value for name, value in said.items() if value is not None}
-
-
-def _window_of(candidate: Candidate) -> Window | None:
-    """None: nobody knows, and a vendor says so itself. A local server may cut off what is too long without a word."""
-    facts = candidate.facts
-    if facts.context_window is not None:
-        return Window(facts.context_window, facts.max_output_tokens)
-    return UNKNOWN_WINDOW if candidate.provider.kind is ProviderKind.OPENAI_COMPATIBLE else None
-
-
-def _fits_surely(call: Call, window: Window) -> bool:
-    most = len(call.document) * _MOST_TOKENS_A_CHARACTER + _TEMPLATE_TOKENS + _output_tokens(call)
-    return most <= window.tokens
-
-
-def _fitted(call: Call, prompt: PromptVersion, candidate: Candidate, window: Window) -> Rendered:
-    variant, tokenizer = candidate.provider.kind.value, tokenizer_of(candidate.name)
-    empty = prompt.render(variant, call.variables, _SHORTEST_DOCUMENT)
-    fixed = sum(tokenizer.count(said_in(message)) for message in empty)
-    room = room_for_document(
-        window, tokenizer, fixed_tokens=fixed, output_tokens=_output_tokens(call), messages=len(empty)
-    )
-    if isinstance(room, DoesNotFit):
-        raise LLMContextTooLong
-    fitted = fit(call.document, room.document_tokens, tokenizer.count)
-    return Rendered(prompt.render(variant, call.variables, fitted.text), fitted.coverage)
-
-
-def _output_tokens(call: Call) -> int:
-    return call.parameters.max_tokens or _DEFAULT_OUTPUT_TOKENS

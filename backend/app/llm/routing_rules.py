@@ -1,5 +1,6 @@
 """The routing file: read once, checked as a whole, its mistakes named with their place."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,14 @@ _Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Compression(StrEnum):
+    """What may be taken out of a document."""
+
+    BLANKS = "blanks"
+    REPEATS = "repeats"
+    COMMENTS = "comments"
 
 
 class ModelRule(_Part):
@@ -34,6 +43,7 @@ class TaskRules(_Part):
     stall_seconds: _Seconds = 20
     cache_seconds: Annotated[float, Field(ge=0, le=31_536_000)] = 0
     reasks: Annotated[int, Field(ge=0, le=10)] | None = None
+    compress: tuple[Compression, ...] = ()
 
 
 class RoutingRules(_Part):
@@ -63,7 +73,7 @@ def load_rules(path: Path | None = None) -> RoutingRules:
 
 
 def _with_defaults(written: Any) -> Any:  # noqa: ANN401 - whatever stands in the file; the check comes after
-    """What a task does not say, `defaults` says."""
+    """What a task does not say, `defaults` says; of a task that is left out, everything."""
     if not isinstance(written, dict) or not isinstance(written.get("tasks"), dict):
         return written
     defaults, rest = written.get("defaults") or {}, {name: part for name, part in written.items() if name != "defaults"}
@@ -71,6 +81,11 @@ def _with_defaults(written: Any) -> Any:  # noqa: ANN401 - whatever stands in th
         return written
     rest["tasks"] = {
         name: {**defaults, **(task or {})} if isinstance(task, dict | None) else task
-        for name, task in written["tasks"].items()
+        for name, task in {**dict.fromkeys(_tasks_that_ship()), **written["tasks"]}.items()
     }
     return rest
+
+
+def _tasks_that_ship() -> list[str]:
+    """The callers are here whatever stands in a file."""
+    return list(yaml.safe_load(SHIPPED.read_text("utf-8"))["tasks"])

@@ -22,6 +22,8 @@ PartText = Annotated[Text, StringConstraints(max_length=PART_MAX_CHARS)]
 ModelName = Annotated[Text, StringConstraints(max_length=200, pattern=r"^[^/\s:]+/\S+$")]
 Variant = Literal["openai", "anthropic", "local"]
 DocumentRule = Literal["required", "optional", "none"]
+# What is left of a text that is too long: `relevant` are the passages with the words of the variables in them.
+Cut = Literal["spread", "head", "tail", "middle_out", "relevant"]
 
 
 def _no_text(value: object) -> object:
@@ -71,6 +73,7 @@ class ModelHints(Form):
     complexity: Literal["simple", "standard", "hard"] | None = None
     max_output_tokens: Annotated[WholeNumber, Field(ge=1, le=200_000)] | None = None
     temperature: Annotated[float, Strict(), Field(ge=0, le=2)] | None = None
+    cut: Cut | None = None
 
 
 class EnvironmentOverride(Override):

@@ -6,6 +6,7 @@ redirects, which would leave with our key for anywhere, are an error.
 """
 
 import asyncio
+import importlib
 import re
 import socket
 from collections.abc import Callable, Sequence
@@ -96,6 +97,31 @@ class ConnectionGuard:
             self._policy.check_addresses(addresses)
         except AddressRefusal as refusal:
             raise AddressRefused(str(refusal)) from None
+
+
+class GuardedSession:
+    """An HTTP session behind the guard, made at its first use: who has no provider never imports its library."""
+
+    def __init__(self, guard: ConnectionGuard, **connector_options: Any) -> None:  # noqa: ANN401 - aiohttp's
+        self._guard, self._options = guard, connector_options
+        self._making: asyncio.Task[Any] | None = None
+
+    async def get(self) -> Any:  # noqa: ANN401 - aiohttp.ClientSession
+        if self._making is None:
+            self._making = asyncio.create_task(self._make())
+        return await asyncio.shield(self._making)
+
+    async def close(self) -> None:
+        """Safe to repeat."""
+        if self._making is not None:
+            session = await self._making
+            await session.close()
+
+    async def _make(self) -> Any:  # noqa: ANN401 - aiohttp.ClientSession
+        aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
+        return aiohttp.ClientSession(
+            connector=self._guard.connector(**self._options), cookie_jar=aiohttp.DummyCookieJar()
+        )
 
 
 def refuse_redirect(status: int, headers: Any) -> None:  # noqa: ANN401 - a mapping of any HTTP library

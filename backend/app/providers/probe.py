@@ -1,14 +1,13 @@
 """One look at a provider: its list of models, which costs nothing and needs no model. Only the status is read."""
 
 import asyncio
-import importlib
 import ssl
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from app.clock import local_seconds
-from app.providers.outbound import AddressRefused, ConnectionGuard
+from app.providers.outbound import AddressRefused, ConnectionGuard, GuardedSession
 from app.providers.provider import HealthCheck, Provider, ProviderKind
 
 _LOOK_SECONDS = 10.0
@@ -26,16 +25,15 @@ class Sign:
 
 
 class HttpProbe:
-    """Over a session of its own, made with the first look: the stub never imports its library."""
+    """Over a session of its own."""
 
     def __init__(self, guard: ConnectionGuard) -> None:
-        self._guard = guard
-        self._making: asyncio.Task[Any] | None = None
+        self._session = GuardedSession(guard, force_close=True)
 
     async def ask(self, provider: Provider) -> Sign:
         began = local_seconds()
         try:
-            session = await self._session()
+            session = await self._session.get()
             began = local_seconds()  # the library's import is no latency of theirs
             async with asyncio.timeout(_LOOK_SECONDS):
                 status = await _status(session, provider)
@@ -47,20 +45,7 @@ class HttpProbe:
         return Sign(status < 500, local_seconds() - began, code)
 
     async def close(self) -> None:
-        if self._making is not None:
-            session = await self._making
-            await session.close()
-
-    async def _session(self) -> Any:  # noqa: ANN401 - aiohttp.ClientSession
-        if self._making is None:
-            self._making = asyncio.create_task(self._make_session())
-        return await asyncio.shield(self._making)
-
-    async def _make_session(self) -> Any:  # noqa: ANN401 - aiohttp.ClientSession
-        aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
-        return aiohttp.ClientSession(
-            connector=self._guard.connector(force_close=True), cookie_jar=aiohttp.DummyCookieJar()
-        )
+        await self._session.close()
 
 
 async def _status(session: Any, provider: Provider) -> int:  # noqa: ANN401 - aiohttp.ClientSession

@@ -200,7 +200,11 @@ def done(content: str | None, finish_reason: str, receipt: Receipt) -> Columns:
 
 
 def failed(fault: LLMError) -> Columns:
-    return {"status": QueryStatus.FAILED, "query_error": f"{fault.code}: {fault.explain()}"[:500]}
+    """The result columns of a fault; of a spent budget, which one and until when."""
+    columns = {"status": QueryStatus.FAILED, "query_error": f"{fault.code}: {fault.explain()}"[:500]}
+    if isinstance(fault, LLMBudgetExceeded) and fault.spent is not None:
+        return {**columns, "receipt": fault.spent.told()}
+    return columns
 
 
 def _answer(content: str | None, finish_reason: str, data: object) -> Columns:
@@ -242,6 +246,7 @@ def receipt_out(receipt: Receipt) -> ReceiptOut:
         cost_usd=_dollars(receipt.cost_usd),
         cached=receipt.cached,
         coverage=receipt.coverage,
+        compressed_tokens=receipt.compressed_tokens,
         prompt=receipt.prompt,
         attempts=attempts,
     )

@@ -129,7 +129,7 @@ def _result(query: Query) -> QueryResult:
     fault = _fault_of(query)
     if fault is not None:
         kind, sentence = fault
-        raise failure_of(kind, sentence, queryId=query.id)
+        raise failure_of(kind, sentence, queryId=query.id, **(query.receipt or {}))
     if query.status == QueryStatus.CANCELLED:
         raise QueryCancelled(details=details)
     if query.answer is None or query.receipt is None:

@@ -104,7 +104,10 @@ class AttemptOut(WireModel):
 
 
 class ReceiptOut(WireModel):
-    """Which model answered, and what it took. `costUsd` is of all attempts; null is unknown, never 0."""
+    """Which model answered, and what it took. `costUsd` is of all attempts; null is unknown, never 0.
+
+    `compressedTokens`: what of the document was not sent because it says nothing new, estimated.
+    """
 
     model: str
     provider: str
@@ -112,6 +115,7 @@ class ReceiptOut(WireModel):
     cost_usd: float | None
     cached: bool
     coverage: float
+    compressed_tokens: int = 0
     prompt: str | None
     attempts: list[AttemptOut]
 

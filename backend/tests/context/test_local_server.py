@@ -1,19 +1,25 @@
 """What local servers tell of their models, over HTTP: windows, tokenizers, and what holds when they tell nothing."""
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from app.context.local_server import LocalModels, Server
-from app.context.tokens import ESTIMATOR
-from app.context.windows import UNKNOWN_WINDOW, Window
+from app import clock
+from app.config import LLMSettings
+from app.context.local_server import LocalServers, Server
+from app.context.windows import Window
+from app.providers.outbound import ConnectionGuard, GuardedSession
 from tests.context.scripts import PROSE, long_document
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await clock.sleep(0.005)
 
 
 class Upstream:
@@ -24,6 +30,9 @@ class Upstream:
         self.asked: list[web.Request] = []
         self.silent = asyncio.Event()
         self.tokens_per_char = 0.5
+
+    async def until_answered(self, requests: int) -> None:
+        await until(lambda: len(self.asked) >= requests)
 
     def paths(self) -> list[str]:
         return [request.path for request in self.asked]
@@ -58,6 +67,15 @@ async def server(upstream: Upstream) -> AsyncIterator[Server]:
         upstream.silent.set()
 
 
+def session_for(*hosts: str) -> GuardedSession:
+    return GuardedSession(ConnectionGuard.of(LLMSettings(_env_file=None, allowed_hosts=list(hosts))))
+
+
+async def told(models: LocalServers, server: Server, model: str = "tiny") -> Window | None:
+    await models.learn(server, model)
+    return models.window_of(server, model)
+
+
 @pytest.fixture
 async def hands() -> list[float]:
     """The clock's time: its one element is turned by the test."""
@@ -65,8 +83,8 @@ async def hands() -> list[float]:
 
 
 @pytest.fixture
-async def models(hands: list[float]) -> AsyncIterator[LocalModels]:
-    models = LocalModels(aiohttp.ClientSession, lambda: hands[0], timeout_seconds=1.0)
+async def models(hands: list[float]) -> AsyncIterator[LocalServers]:
+    models = LocalServers(session_for("127.0.0.1"), lambda: hands[0], timeout_seconds=1.0)
     yield models
     await models.close()
 
@@ -95,10 +113,10 @@ def loaded(name: str) -> dict[str, Any]:
     ids=["llama.cpp", "ollama", "num_ctx", "loaded", "latest", "another is loaded", "small model", "vllm"],
 )
 async def test_the_window_is_the_one_that_is_served(
-    upstream: Upstream, server: Server, models: LocalModels, answers: dict[str, Any], tokens: int
+    upstream: Upstream, server: Server, models: LocalServers, answers: dict[str, Any], tokens: int
 ) -> None:
     upstream.answers = answers
-    assert await models.window_of(server, "tiny") == Window(tokens)
+    assert await told(models, server) == Window(tokens)
 
 
 @pytest.mark.parametrize(
@@ -114,77 +132,118 @@ async def test_the_window_is_the_one_that_is_served(
     ],
     ids=["HTML", "a list", "nothing", "negative", "no number", "a redirect", "silence"],
 )
-async def test_a_server_that_says_nothing_useful_gets_the_window_that_is_safe_everywhere(
-    upstream: Upstream, server: Server, models: LocalModels, answer: object
+async def test_a_server_that_says_nothing_useful_tells_no_window(
+    upstream: Upstream, server: Server, models: LocalServers, answer: object
 ) -> None:
     upstream.answers = {"/props": answer, "/props-of-another": LLAMA_CPP}
-    assert await models.window_of(server, "tiny") == UNKNOWN_WINDOW
+    assert await told(models, server) is None
 
 
-async def test_a_server_that_is_not_there_gets_the_window_that_is_safe_everywhere(models: LocalModels) -> None:
-    assert await models.window_of(Server("http://127.0.0.1:9"), "tiny") == UNKNOWN_WINDOW
+async def test_a_server_that_is_not_there_tells_no_window(models: LocalServers) -> None:
+    assert await told(models, Server("http://127.0.0.1:9")) is None
 
 
-async def test_an_address_that_the_guard_refuses_gets_the_window_that_is_safe_everywhere(server: Server) -> None:
-    def refuse(_: object) -> socket.socket:
-        raise OSError("not allowed")
-
-    models = LocalModels(lambda: aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=refuse)))
-    assert await models.window_of(server, "tiny") == UNKNOWN_WINDOW
+async def test_an_address_that_the_guard_refuses_is_not_asked(upstream: Upstream, server: Server) -> None:
+    upstream.answers = {"/props": LLAMA_CPP}
+    models = LocalServers(session_for())
+    assert await told(models, server) is None and upstream.asked == []
     await models.close()
 
 
 async def test_callers_at_once_and_soon_after_ask_once(
-    upstream: Upstream, server: Server, models: LocalModels, hands: list[float]
+    upstream: Upstream, server: Server, models: LocalServers, hands: list[float]
 ) -> None:
     upstream.answers = {"/props": LLAMA_CPP}
-    await asyncio.gather(*(models.window_of(server, "tiny") for _ in range(10)))
+    await asyncio.gather(*(models.learn(server, "tiny") for _ in range(10)))
     hands[0] = 299
-    await models.window_of(server, "tiny")
+    await models.learn(server, "tiny")
     assert upstream.paths() == ["/props"]
 
 
-async def test_an_answer_is_asked_for_again_after_five_minutes(
-    upstream: Upstream, server: Server, models: LocalModels, hands: list[float]
+async def test_an_old_answer_stands_while_the_server_is_asked_anew(
+    upstream: Upstream, server: Server, models: LocalServers, hands: list[float]
 ) -> None:
     upstream.answers = {"/props": LLAMA_CPP}
-    await models.window_of(server, "tiny")
+    await models.learn(server, "tiny")
     hands[0] = 301
     upstream.answers = {"/props": {"default_generation_settings": {"n_ctx": 2_048}}}
-    assert await models.window_of(server, "tiny") == Window(2_048)
+    assert await told(models, server) == Window(8_192)
+    await upstream.until_answered(2)
+    await until(lambda: models.window_of(server, "tiny") == Window(2_048))
+
+
+async def test_a_look_brings_what_has_changed(upstream: Upstream, server: Server, models: LocalServers) -> None:
+    upstream.answers = {"/props": LLAMA_CPP}
+    await models.learn(server, "tiny")
+    upstream.answers = {"/props": {"default_generation_settings": {"n_ctx": 2_048}}}
+    models.look_again(server, "tiny")
+    await until(lambda: models.window_of(server, "tiny") == Window(2_048))
+
+
+async def test_what_was_told_stays_when_the_server_falls_silent(
+    upstream: Upstream, server: Server, models: LocalServers
+) -> None:
+    upstream.answers = {"/props": LLAMA_CPP}
+    await models.learn(server, "tiny")
+    upstream.answers = {}
+    models.look_again(server, "tiny")
+    await upstream.until_answered(4)
+    assert await told(models, server) == Window(8_192)
 
 
 async def test_a_silent_server_is_left_alone_for_half_a_minute(
-    upstream: Upstream, server: Server, models: LocalModels, hands: list[float]
+    upstream: Upstream, server: Server, models: LocalServers, hands: list[float]
 ) -> None:
-    await models.window_of(server, "tiny")
+    await models.learn(server, "tiny")
     upstream.answers = {"/props": LLAMA_CPP}
     hands[0] = 29
-    assert await models.window_of(server, "tiny") == UNKNOWN_WINDOW
+    assert await told(models, server) is None
     hands[0] = 31
-    assert await models.window_of(server, "tiny") == Window(8_192)
+    assert await told(models, server) == Window(8_192)
 
 
-async def test_the_key_is_sent_and_not_shown(upstream: Upstream, server: Server, models: LocalModels) -> None:
-    await models.window_of(server, "tiny")
+async def test_a_caller_that_leaves_ends_no_other_s_question(
+    upstream: Upstream, server: Server, models: LocalServers
+) -> None:
+    upstream.answers = {"/props": LLAMA_CPP}
+    leaving, staying = (asyncio.create_task(models.learn(server, "tiny")) for _ in range(2))
+    await asyncio.wait({leaving}, timeout=0)
+    leaving.cancel()
+    await staying
+    assert models.window_of(server, "tiny") == Window(8_192)
+
+
+async def test_a_question_under_way_ends_with_the_servers(upstream: Upstream, server: Server) -> None:
+    upstream.answers = {"/props": "silence"}
+    models = LocalServers(session_for("127.0.0.1"))
+    models.look_again(server, "tiny")
+    await upstream.until_answered(1)
+    await models.close()
+    await models.close()
+
+
+async def test_the_key_is_sent_and_not_shown(upstream: Upstream, server: Server, models: LocalServers) -> None:
+    await models.learn(server, "tiny")
     assert {request.headers["Authorization"] for request in upstream.asked} == {"Bearer a-key"}
     assert "a-key" not in repr(server)
 
 
 async def test_being_asked_makes_no_server_load_a_model(
-    upstream: Upstream, server: Server, models: LocalModels
+    upstream: Upstream, server: Server, models: LocalServers
 ) -> None:
-    await models.window_of(server, "org/tiny model")
+    await models.learn(server, "org/tiny model")
     assert dict(upstream.asked[0].query) == {"model": "org/tiny model", "autoload": "false"}
 
 
 @pytest.mark.parametrize("answers", [{"/props": LLAMA_CPP}, {"/v1/models": VLLM}], ids=["llama.cpp", "vllm"])
 @pytest.mark.parametrize("document", [PROSE["English"], PROSE["Chinese"], long_document(chars=200_000)])
 async def test_the_server_s_own_tokenizer_sets_the_estimator_right(
-    upstream: Upstream, server: Server, models: LocalModels, answers: dict[str, Any], document: str
+    upstream: Upstream, server: Server, models: LocalServers, answers: dict[str, Any], document: str
 ) -> None:
     upstream.answers = answers | {"/tokenize": "count"}
+    await models.learn(server, "tiny")
     tokenizer = await models.tokenizer_for(server, "tiny", document)
+    assert tokenizer is not None
     assert tokenizer.count(document) == pytest.approx(len(document) * 0.5, rel=0.05)
     assert 0 < tokenizer.margin <= 0.1
 
@@ -199,14 +258,16 @@ async def test_the_server_s_own_tokenizer_sets_the_estimator_right(
     ],
     ids=["cannot count", "is not there", "nonsense", "silence"],
 )
-async def test_without_a_tokenizer_there_is_the_estimator(
-    upstream: Upstream, server: Server, models: LocalModels, answers: dict[str, Any]
+async def test_a_server_that_does_not_count_gives_no_tokenizer(
+    upstream: Upstream, server: Server, models: LocalServers, answers: dict[str, Any]
 ) -> None:
     upstream.answers = answers
-    assert await models.tokenizer_for(server, "tiny", "A text.") is ESTIMATOR
+    await models.learn(server, "tiny")
+    assert await models.tokenizer_for(server, "tiny", "A text.") is None
 
 
-async def test_nothing_is_asked_for_an_empty_text(upstream: Upstream, server: Server, models: LocalModels) -> None:
+async def test_nothing_is_asked_for_an_empty_text(upstream: Upstream, server: Server, models: LocalServers) -> None:
     upstream.answers = {"/props": LLAMA_CPP, "/tokenize": "count"}
-    assert await models.tokenizer_for(server, "tiny", "\n") is ESTIMATOR
+    await models.learn(server, "tiny")
+    assert await models.tokenizer_for(server, "tiny", "\n") is None
     assert upstream.paths() == ["/props"]

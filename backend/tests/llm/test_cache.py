@@ -23,6 +23,7 @@ from app.llm.gateway import Gateway
 from app.llm.ledger.attempt_model import LLMAttempt
 from app.llm.routing_rules import RoutingRules, TaskRules, load_rules
 from app.llm.vendors.upstreams import build_upstreams
+from app.prompts.registry import as_in_files
 from app.providers.from_settings import providers_of
 from app.spending.budget import Budget, Period, Scope
 from app.spending.service import replace_budgets
@@ -34,9 +35,11 @@ KEPT = chat(cache=CacheScope.PERSON)
 OTHER_PERSON = Spender(user_id="ben", lane="chat")
 
 
-def cached_gateway(upstream: ProtocolServer, database: Database | None, seconds: float = 60) -> Gateway:
+def cached_gateway(
+    upstream: ProtocolServer, database: Database | None, seconds: float = 60, *, compress: tuple[str, ...] = ()
+) -> Gateway:
     settings = llm_settings(upstream.base_url, fallback_models=[SECOND])
-    tasks = {**load_rules().tasks, "chat": TaskRules(cache_seconds=seconds)}
+    tasks = {**load_rules().tasks, "chat": TaskRules.model_validate({"cache_seconds": seconds, "compress": compress})}
     own = providers_of(settings)
     upstreams = build_upstreams(settings)
     return Gateway(settings, upstreams, RoutingRules(tasks=tasks), providers=lambda: own, database=database)
@@ -45,6 +48,7 @@ def cached_gateway(upstream: ProtocolServer, database: Database | None, seconds:
 @pytest.fixture
 async def gateway(upstream: ProtocolServer, database: Database) -> AsyncIterator[Gateway]:
     made = cached_gateway(upstream, database)
+    await made.start()
     yield made
     await made.close()
 
@@ -67,6 +71,22 @@ async def test_a_hit_is_on_the_books_with_what_it_saves(gateway: Gateway, databa
     assert (rows[1].input_tokens, rows[1].output_tokens, rows[1].cost_usd) == (0, 0, Decimal(0))
     assert rows[1].saved_tokens == first.receipt.usage.total_tokens == gateway.cache.counts["saved_tokens"]
     assert rows[1].saved_usd == first.receipt.cost_usd
+
+
+async def test_texts_that_are_sent_alike_share_an_answer_and_each_has_its_own_coverage(
+    upstream: ProtocolServer, database: Database
+) -> None:
+    gateway = cached_gateway(upstream, database, compress=("blanks", "comments"))
+    await gateway.start()
+    whole = "Look at this:\n```py\nx = 1\n```"
+    spaced, commented = whole.replace("at ", "at" + " " * 20), whole.replace("x =", "# It is one, always.\nx =")
+    prompt = as_in_files("development").get("query")
+    call = replace(KEPT, prompt=prompt, variables={"question": "What is x?"})
+    answers = [await gateway.complete(replace(call, document=text)) for text in (commented, whole, spaced)]
+    assert len(upstream.calls) == 1
+    assert [answer.receipt.cached for answer in answers] == [False, True, True]
+    assert answers[0].receipt.coverage < answers[1].receipt.coverage == 1
+    await gateway.close()
 
 
 async def test_a_structured_answer_is_kept_too(gateway: Gateway, upstream: ProtocolServer) -> None:

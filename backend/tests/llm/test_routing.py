@@ -248,6 +248,12 @@ def test_what_a_task_does_not_say_the_defaults_say(rules_file: Callable[[str], P
     assert [rules.tasks[name].stall_seconds for name in ("a", "b")] == [3, 7]
 
 
+def test_a_file_of_some_tasks_leaves_the_others_their_defaults(rules_file: Callable[[str], Path]) -> None:
+    rules = load_rules(rules_file("defaults: {stall_seconds: 7}\ntasks: {query: {stall_seconds: 3}}\n"))
+    assert set(rules.tasks) == set(load_rules().tasks)
+    assert (rules.tasks["query"].stall_seconds, rules.tasks["chat"].stall_seconds) == (3, 7)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -207,3 +207,26 @@ async def test_switched_off_a_query_is_refused_at_once(database_url: str, tmp_pa
         async with AsyncClient(transport=transport, base_url="http://litevault.test/api/v1") as client:
             answer = await client.post(QUERY, json=ASKED, headers={"X-Dev-User-Id": "a"})
     assert (answer.status_code, code_of(answer)) == (503, "LLM_DISABLED")
+
+
+@pytest.mark.parametrize("path", [QUERY, f"{QUERY}/stream", "http://litevault.test/v1/chat/completions"])
+async def test_a_spent_budget_says_until_when_and_asks_for_no_repeat(client: AsyncClient, path: str) -> None:
+    nothing = {"scope": "user", "subject": "*", "period": "day", "limitUsd": "0"}
+    assert (await client.put("/admin/budgets", json={"budgets": [nothing]})).status_code == 200
+    models = [{"name": "m", "contextWindow": 9000, "inputPriceUsd": "1", "outputPriceUsd": "1"}]
+    made = {"name": "dear", "kind": "openai", "baseUrl": "https://1.1.1.1/v1", "models": models}
+    assert (await client.post("/llm/providers", json=made)).status_code == 201
+    body = {"model": "dear/m", "messages": [{"role": "user", "content": "Where is the heron?"}]}
+    answer = await client.post(path, json=body)
+    assert (answer.status_code, answer.headers.get("X-Should-Retry"), answer.headers.get("Retry-After")) == (
+        429,
+        "false",
+        None,
+    )
+    error = answer.json()["error"]
+    if path.endswith("completions"):
+        assert error["code"] == "insufficient_quota"
+        return
+    details = error["details"]
+    assert (error["code"], details["limit"], details["used"]) == ("BUDGET_EXCEEDED", 0, 0)
+    assert details["resetAt"].endswith("Z")

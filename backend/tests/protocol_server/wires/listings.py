@@ -1,10 +1,11 @@
 """What is asked of an upstream besides completions: which models it has, how long a prompt may be, how a text is
 counted. OpenAI and Anthropic list models under one path, told apart by Anthropic's version header; `/props` and
-`/tokenize` are llama.cpp's, `/api/tags` is Ollama's.
+`/tokenize` are llama.cpp's, `/api/…` is Ollama's.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import orjson
 
@@ -19,10 +20,11 @@ _AT = "2023-11-14T22:13:20Z"
 
 @dataclass(slots=True)
 class Offer:
-    """What the server says that it has."""
+    """What the server says that it has. `speaks`: whose way it has to tell a window; none, where that is empty."""
 
     models: Sequence[str] = ("gpt-4o-mini", "gpt-4o")
     context_tokens: int = 4096
+    speaks: Literal["llama.cpp", "ollama", ""] = "llama.cpp"
 
 
 def listing(offer: Offer, request: Request, path: str) -> tuple[int, bytes] | None:
@@ -32,12 +34,21 @@ def listing(offer: Offer, request: Request, path: str) -> tuple[int, bytes] | No
         case "GET", "/v1/models":
             is_anthropic = "anthropic-version" in request.headers
             return 200, orjson.dumps(_anthropic_models(offer) if is_anthropic else _openai_models(offer))
-        case "GET", "/props":
-            return 200, orjson.dumps(_props(offer))
-        case "POST", "/tokenize":
-            return 200, orjson.dumps({"tokens": list(range(_tokens_in(request.body)))})
         case "GET", "/api/tags":
             return 200, orjson.dumps({"models": [_tag(name) for name in offer.models]})
+    return _of_local_server(offer, request, path)
+
+
+def _of_local_server(offer: Offer, request: Request, path: str) -> tuple[int, bytes] | None:
+    match offer.speaks, request.method, path:
+        case "llama.cpp", "GET", "/props":
+            return 200, orjson.dumps(_props(offer))
+        case "llama.cpp", "POST", "/tokenize":
+            return 200, orjson.dumps({"tokens": list(range(_tokens_in(request.body)))})
+        case "ollama", "POST", "/api/show":
+            return 200, orjson.dumps(_shown(offer))
+        case "ollama", "GET", "/api/ps":
+            return 200, orjson.dumps({"models": []})
     return None
 
 
@@ -56,6 +67,12 @@ def _props(offer: Offer) -> Mapping[str, object]:
     name = offer.models[0] if offer.models else ""
     settings = {"n_ctx": offer.context_tokens, "model": name}
     return {"default_generation_settings": settings, "total_slots": 1, "model_path": f"models/{name}.gguf"}
+
+
+def _shown(offer: Offer) -> Mapping[str, object]:
+    """The model was trained for more than it is served with."""
+    trained = {"general.architecture": "llama", "llama.context_length": 8 * offer.context_tokens}
+    return {"model_info": trained, "parameters": f"num_ctx    {offer.context_tokens}", "capabilities": ["completion"]}
 
 
 def _tag(name: str) -> Mapping[str, object]:

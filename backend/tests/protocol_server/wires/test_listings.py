@@ -22,6 +22,15 @@ def test_a_local_server_tells_its_window_and_counts_a_text(asker: Asker) -> None
     assert len(asker.http.post("/tokenize", json={"content": "x" * 41}).json()["tokens"]) == 11
 
 
+def test_it_can_tell_its_window_in_ollama_s_way_or_in_none(asker: Asker) -> None:
+    asker.server.offer.speaks, asker.server.offer.context_tokens = "ollama", 512
+    shown = asker.http.post("/api/show", json={"model": "tiny"}).json()
+    assert shown["parameters"].split() == ["num_ctx", "512"] and shown["model_info"]["llama.context_length"] == 4096
+    assert asker.http.get("/api/ps").json() == {"models": []} and asker.http.get("/props").status_code == 404
+    asker.server.offer.speaks = ""
+    assert asker.http.post("/api/show", json={"model": "tiny"}).status_code == 404
+
+
 def test_what_is_no_text_is_not_counted(asker: Asker) -> None:
     assert asker.http.post("/tokenize", json={"content": 1}).status_code == 400
 
