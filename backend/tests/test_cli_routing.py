@@ -98,7 +98,7 @@ async def test_each_provider_model_and_task_is_told(
         "provider openai",
         "provider mine",
         "model mine/small",
-        "tasks enrichment, query",
+        "tasks enrichment, extraction, image_prompt, query",
     ]
     assert well[0].endswith("the key is accepted") and not well[1].endswith("accepted")
     assert [line.partition(": ")[0] for line in wrong] == ["provider gone", "model nobody/knows", "task chat"]
@@ -115,7 +115,11 @@ async def test_a_provider_that_gives_no_list_is_told_apart(
     found = await examine_routing(settings)
     assert (found[0].is_well, said in found[0].sentence) == (is_well, True)
     without_model = [finding.sentence.partition(":")[0] for finding in found if finding.part == "task"]
-    assert without_model == (["chat", "enrichment", "query"] if is_well is False else ["chat", "query"])
+    assert without_model == [
+        "chat",
+        *(["enrichment", "extraction", "image_prompt"] if is_well is False else []),
+        "query",
+    ]
 
 
 async def test_a_key_that_cannot_be_read_is_told_and_no_encryption_key_is_made(

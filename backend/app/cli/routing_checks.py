@@ -13,61 +13,54 @@ from app.database import Database
 from app.errors import LLMError, ServiceUnavailable, StartRefused
 from app.llm.call import Call, Spender
 from app.llm.extraction import ModelFacts
-from app.llm.planner import Planner, unbudgeted
+from app.llm.gateway import build_gateway
 from app.llm.routing import Plan
-from app.llm.routing_rules import load_rules
-from app.llm.vendors.upstreams import build_upstreams
 from app.migrations import newest_revision
-from app.providers.credentials.vault import Vault
-from app.providers.from_settings import key_ring, providers_of
+from app.providers.access import ProviderAccess, build_access
 from app.providers.health import is_watched
 from app.providers.outbound import ConnectionGuard
 from app.providers.probe import HttpProbe, Sign
 from app.providers.provider import KeyState, Provider, ProviderKind, ProviderSource
-from app.providers.registry import ProviderRegistry
 
 _REFUSES_THE_KEY = frozenset({"http_401", "http_403"})
 
 
 async def examine_routing(settings: Settings) -> list[Finding]:
     """The providers, the models that the routing names beside those of the settings, the tasks."""
+    database = Database(settings.resolved_database_url)
+    access = build_access(settings, database, only_reads=True)
+    await _read_providers(access, database, settings)
     try:
-        rules = load_rules(settings.llm.routing_file)
-        providers = await _providers(settings)
+        gateway = build_gateway(settings.llm, access)
     except StartRefused as refusal:
         return [Finding("routing", str(refusal), is_well=False)]
-    signs = await _look_at(settings, providers.values())
-    findings = [_examine_provider(found, signs.get(found.name)) for found in providers.values() if _has_wire(found)]
-    upstreams = build_upstreams(settings.llm)
-    planner = Planner(settings.llm, rules, upstreams, lambda: providers, lambda _: False, unbudgeted)
+    providers = access.registry.snapshot().values()
+    signs = await _look_at(settings, providers)
+    findings = [_examine_provider(found, signs.get(found.name)) for found in providers if _has_wire(found)]
     try:
-        plans = {task: await planner.plan(_call_of(task)) for task in sorted(rules.tasks)}
+        plans = {task: await gateway.plan(_call_of(task)) for task in gateway.tasks}
     except LLMError as fault:  # switched off, or the vendors' code is not there
         return [*findings, Finding("tasks", f"have no plan now: {fault.explain()}", is_well=None)]
     finally:
-        await upstreams.close()
+        await gateway.close()
     findings += _examine_models(plans, settings.llm.models)
     return findings + _examine_tasks(plans, {name for name, sign in signs.items() if _is_of_no_use(sign)})
 
 
-async def _providers(settings: Settings) -> Mapping[str, Provider]:
-    """As a process would know them; of a database that is not there or not migrated, nothing."""
-    own, url = providers_of(settings.llm), settings.resolved_database_url
+async def _read_providers(access: ProviderAccess, database: Database, settings: Settings) -> None:
+    """Of a database that is not there or not migrated, none: its own lines say so."""
     try:
-        if await revision_of(url) != newest_revision():
-            return own
+        if await revision_of(settings.resolved_database_url) != newest_revision():
+            return
+        await database.start()
     except StartRefused:
-        return own  # the line of the database says it
-    database = Database(url)
-    registry = ProviderRegistry(database, Vault(key_ring(settings, only_reads=True)), own)
-    await database.start()
+        return
     try:
-        await registry.refresh()
+        await access.registry.refresh()
     except ServiceUnavailable:
-        return own
+        return
     finally:
         await database.close()
-    return registry.snapshot()
 
 
 async def _look_at(settings: Settings, providers: Iterable[Provider]) -> dict[str, Sign]:
