@@ -30,8 +30,8 @@ class GroupBy(StrEnum):
 class Usage:
     """Of one group. `name` None: the calls of which it was not noted.
 
-    `calls` went to a provider, `cached` were answered from before. The sums are of what is known, with the number of
-    calls that are missing in them.
+    `calls` went to a provider; `cached` were answered from before, and saved what that answer once took. The sums are
+    of what is known, with the number of calls that are missing in them.
     """
 
     name: str | None
@@ -42,6 +42,8 @@ class Usage:
     input_tokens: int
     output_tokens: int
     unknown_tokens: int
+    saved_tokens: int
+    saved_usd: Decimal
 
 
 _GROUPS: Mapping[GroupBy, str] = {
@@ -54,7 +56,11 @@ _GROUPS: Mapping[GroupBy, str] = {
     GroupBy.DAY: "day",
 }
 _MADE = "(outcome IS NULL OR outcome NOT IN ('UNUSED', 'CACHED'))"
-SUMS = ("calls", "cached", "cost_usd", "unknown_costs", "input_tokens", "output_tokens", "unknown_tokens")
+SUMS = (
+    *("calls", "cached", "cost_usd", "unknown_costs", "input_tokens", "output_tokens", "unknown_tokens"),
+    *("saved_tokens", "saved_usd"),
+)
+_MONEY = ("cost_usd", "saved_usd")
 # Each of a row of the ledger, as the summaries hold them of many.
 OF_AN_ATTEMPT: Mapping[str, str] = {
     "calls": f"CASE WHEN {_MADE} THEN 1 ELSE 0 END",
@@ -64,6 +70,8 @@ OF_AN_ATTEMPT: Mapping[str, str] = {
     "input_tokens": "COALESCE(input_tokens, 0)",
     "output_tokens": "COALESCE(output_tokens, 0)",
     "unknown_tokens": f"CASE WHEN {_MADE} AND (input_tokens IS NULL OR output_tokens IS NULL) THEN 1 ELSE 0 END",
+    "saved_tokens": "COALESCE(saved_tokens, 0)",
+    "saved_usd": "COALESCE(saved_usd, 0)",
 }
 
 
@@ -93,7 +101,8 @@ def usage(session: Session, by: GroupBy, *, since: date, until: date, user_id: s
 
 def _usage(row: Any) -> Usage:  # noqa: ANN401 - a Row
     numbers = {name: int(getattr(row, name)) for name in SUMS}
-    return Usage(row.name, **{**numbers, "cost_usd": from_pico(numbers["cost_usd"])})  # type: ignore[arg-type]
+    money = {name: from_pico(numbers[name]) for name in _MONEY}
+    return Usage(row.name, **{**numbers, **money})  # type: ignore[arg-type]
 
 
 def _binds(since: date, until: date, user_id: str | None, *, on_sqlite: bool) -> dict[str, Any]:

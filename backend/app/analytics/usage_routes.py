@@ -32,7 +32,10 @@ _Date = Annotated[date, BeforeValidator(_day, json_schema_input_type=date)]
 
 
 class UsageOut(WireModel):
-    """`costUsd` is what is known; `unknownCosts` calls are not in it, and `unknownTokens` not in the tokens."""
+    """`costUsd` is what is known; `unknownCosts` calls are not in it, and `unknownTokens` not in the tokens.
+
+    `savedUsd` and `savedTokens` are what the `cached` answers once took.
+    """
 
     name: str | None
     calls: int
@@ -42,6 +45,8 @@ class UsageOut(WireModel):
     input_tokens: int
     output_tokens: int
     unknown_tokens: int
+    saved_tokens: int
+    saved_usd: float
 
 
 class UsagesOut(WireModel):

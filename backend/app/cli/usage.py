@@ -38,16 +38,17 @@ def report_and_tell(by: str, since: str | None, until: str | None, *, form: str)
 
 
 def _print(by: str, found: list[Usage]) -> None:
-    table = Table(by, "calls", "cached", "cost USD", "of unknown cost", "input tokens", "output tokens", box=None)
+    heads = ("calls", "cached", "cost USD", "of unknown cost", "input tokens", "output tokens", "saved USD")
+    table = Table(by, *heads, box=None)
     for entry in found:
         numbers = (entry.calls, entry.cached, exact(entry.cost_usd), entry.unknown_costs)
         tokens = (entry.input_tokens, entry.output_tokens)
-        table.add_row(entry.name or "–", *map(str, (*numbers, *tokens)))
+        table.add_row(entry.name or "–", *map(str, (*numbers, *tokens, exact(entry.saved_usd))))
     Console().print(table)
 
 
 def _plain(entry: Usage) -> dict[str, Any]:
-    return {**asdict(entry), "cost_usd": exact(entry.cost_usd)}
+    return {**asdict(entry), "cost_usd": exact(entry.cost_usd), "saved_usd": exact(entry.saved_usd)}
 
 
 def _day(written: str | None, option: str) -> date | None:

@@ -109,5 +109,7 @@ class LLMUsageDay(Base):
     input_tokens: Mapped[int] = mapped_column(BigInteger)
     output_tokens: Mapped[int] = mapped_column(BigInteger)
     unknown_tokens: Mapped[int] = mapped_column(BigInteger)
+    saved_tokens: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    saved_usd: Mapped[Decimal] = mapped_column(PicoUsd, server_default=text("0"))
 
     __table_args__ = (Index("ix_llm_usage_days_day", "day"),)

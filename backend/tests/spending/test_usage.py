@@ -25,14 +25,22 @@ ROWS: list[Row] = [
     {"user_id": "ann", "outcome": "OK", "cost_usd": Decimal("0.25"), "input_tokens": 10, "output_tokens": 5},
     {"user_id": "ann", "outcome": "ERROR", "cost_usd": None},
     {"user_id": "ann", "outcome": "UNUSED", "cost_usd": Decimal(0), "input_tokens": 0, "output_tokens": 0},
-    {"user_id": "bob", "outcome": "CACHED", "cost_usd": Decimal(0), "input_tokens": 0, "output_tokens": 0},
+    {
+        "user_id": "bob",
+        "outcome": "CACHED",
+        "cost_usd": Decimal(0),
+        "input_tokens": 0,
+        "output_tokens": 0,
+        "saved_tokens": 40,
+        "saved_usd": Decimal("0.125"),
+    },
     {"user_id": "bob", "outcome": None, "model": "two", "task": None, "prompt_id": None, "prompt_version": None},
 ]
 
 
 async def book(database: Database, *rows: Row) -> None:
     common: Row = {
-        **dict.fromkeys(("cost_usd", "input_tokens", "output_tokens", "outcome")),
+        **dict.fromkeys(("cost_usd", "input_tokens", "output_tokens", "outcome", "saved_tokens", "saved_usd")),
         "lane": "l",
         "item_id": "i",
         "claim_seq": 0,
@@ -62,6 +70,7 @@ async def test_the_sums_are_known_costs_with_the_number_of_unknown_ones(database
     assert (ann.name, ann.calls, ann.cached, ann.cost_usd, ann.unknown_costs) == ("ann", 2, 0, Decimal("0.25"), 1)
     assert (ann.input_tokens, ann.output_tokens, ann.unknown_tokens) == (10, 5, 1)
     assert (bob.name, bob.calls, bob.cached, bob.unknown_costs) == ("bob", 1, 1, 1)
+    assert (ann.saved_tokens, ann.saved_usd, bob.saved_tokens, bob.saved_usd) == (0, Decimal(0), 40, Decimal("0.125"))
 
 
 @pytest.mark.parametrize(
