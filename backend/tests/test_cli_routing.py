@@ -138,9 +138,9 @@ async def test_a_routing_file_that_is_none_is_told(settings: Settings) -> None:
     assert (finding.part, finding.is_well) == ("routing", False)
 
 
-async def test_switched_off_there_are_no_plans_to_look_at(settings: Settings) -> None:
+async def test_switched_off_the_providers_alone_are_looked_at(settings: Settings) -> None:
     off = settings.model_copy(update={"llm": settings.llm.model_copy(update={"enabled": False})})
-    assert (await examine_routing(off))[-1].is_well is None
+    assert [finding.part for finding in await examine_routing(off)] == ["provider"]
 
 
 def test_a_task_without_a_model_makes_the_exit_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from app.cli.finding import Finding
 from app.cli.migration import revision_of
 from app.config import Settings
 from app.database import Database
-from app.errors import LLMError, ServiceUnavailable, StartRefused
+from app.errors import LLMDisabled, LLMError, ServiceUnavailable, StartRefused
 from app.llm.call import Call, Spender
 from app.llm.extraction import ModelFacts
 from app.llm.gateway import build_gateway
@@ -39,7 +39,9 @@ async def examine_routing(settings: Settings) -> list[Finding]:
     findings = [_examine_provider(found, signs.get(found.name)) for found in providers if _has_wire(found)]
     try:
         plans = {task: await gateway.plan(_call_of(task)) for task in gateway.tasks}
-    except LLMError as fault:  # switched off, or the vendors' code is not there
+    except LLMDisabled:
+        return findings  # the line of the switch says it
+    except LLMError as fault:
         return [*findings, Finding("tasks", f"have no plan now: {fault.explain()}", is_well=None)]
     finally:
         await gateway.close()
