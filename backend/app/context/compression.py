@@ -27,11 +27,6 @@ class Compressed:
     tokens_before: int
     tokens_after: int
 
-    @property
-    def saving(self) -> float:
-        """The share of the tokens that is gone."""
-        return 1 - self.tokens_after / self.tokens_before if self.tokens_before else 0.0
-
 
 # A block of code between fences of the same kind, or the rest of a text whose last fence was not closed.
 _FENCED = re.compile(

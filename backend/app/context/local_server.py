@@ -79,6 +79,7 @@ class LocalServers:
         self._known: LRUCache[_Key, tuple[_Served, float]] = LRUCache(_MOST_REMEMBERED)
         self._silent: TTLCache[_Key, bool] = TTLCache(_MOST_REMEMBERED, _SILENT_SECONDS, seconds)
         self._asking: dict[_Key, asyncio.Task[None]] = {}
+        self._is_closed = False
 
     def window_of(self, server: Server, model: str) -> Window | None:
         """The window as it is served, which is often smaller than the one the model was trained for. Asks nobody."""
@@ -98,8 +99,9 @@ class LocalServers:
             self.look_again(server, model)
 
     def look_again(self, server: Server, model: str) -> None:
-        """Ask, beside everything else."""
-        _ = self._begin((server, model))
+        """Ask, beside everything else; after `close` nobody."""
+        if not self._is_closed:
+            _ = self._begin((server, model))
 
     async def tokenizer_for(self, server: Server, model: str, document: str) -> Tokenizer | None:
         """The estimator, set right by the server's own count of this document, or of three samples of a long one.
@@ -119,6 +121,7 @@ class LocalServers:
 
     async def close(self) -> None:
         """Safe to repeat."""
+        self._is_closed = True
         tasks = list(self._asking.values())
         for task in tasks:
             task.cancel()

@@ -37,10 +37,6 @@ class Tokenizer:
     count: Count
     margin: float = 0.0
 
-    @property
-    def is_exact(self) -> bool:
-        return self.margin == 0
-
 
 ESTIMATOR = Tokenizer("estimate", estimate, ESTIMATE_MARGIN)
 

@@ -5,7 +5,7 @@ was only estimated.
 """
 
 from dataclasses import dataclass
-from math import ceil, floor
+from math import floor
 
 from app.context.tokens import Tokenizer
 
@@ -30,43 +30,16 @@ class Window:
 UNKNOWN_WINDOW = Window(UNKNOWN_WINDOW_TOKENS)
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What a call may use: its document in the counts of the tokenizer it was made for, its answer as `max_tokens`."""
-
-    document_tokens: int
-    output_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class DoesNotFit:
-    """The window is too small whatever is left out of the document; `needed_tokens` says which one would do."""
-
-    needed_tokens: int
-    window_tokens: int
-
-
 def room_for_document(
-    window: Window,
-    tokenizer: Tokenizer,
-    *,
-    fixed_tokens: int,
-    output_tokens: int,
-    messages: int = 2,
-    smallest_document_tokens: int = 1,
-) -> Room | DoesNotFit:
-    """What is left beside `fixed_tokens`: the system message, the template around the document, schema and tools.
-
-    `smallest_document_tokens` is what must at least be read of the document, for example all of it where it is short;
-    0 for a call without one.
+    window: Window, tokenizer: Tokenizer, *, fixed_tokens: int, output_tokens: int, messages: int = 2
+) -> int | None:
+    """In the counts of the tokenizer, what is left beside `fixed_tokens`: the system message, the template around the
+    document, schema and tools. None where not even one token is.
     """
     output = min(output_tokens, window.max_output_tokens or output_tokens)
     overhead = messages * _MESSAGE_TOKENS + _ANSWER_START_TOKENS
     left = floor(_prompt_tokens(window, output) / (1 + tokenizer.margin)) - overhead - fixed_tokens
-    if left < smallest_document_tokens:
-        prompt = ceil((smallest_document_tokens + fixed_tokens + overhead) * (1 + tokenizer.margin))
-        return DoesNotFit(ceil((prompt + output) / (1 - _SAFETY_SHARE)) + 1, window.tokens)
-    return Room(left, output)
+    return left if left >= 1 else None
 
 
 def _prompt_tokens(window: Window, output_tokens: int) -> int:

@@ -16,7 +16,7 @@ from app.context.desk import ContextDesk
 from app.context.estimate import estimate
 from app.context.fitting import Strategy
 from app.context.tokens import ESTIMATOR, tokenizer_of
-from app.context.windows import UNKNOWN_WINDOW, DoesNotFit, Window, room_for_document
+from app.context.windows import UNKNOWN_WINDOW, Window, room_for_document
 from app.errors import LLMContextTooLong
 from app.llm.call import Call
 from app.llm.extraction import Message, said_in
@@ -105,12 +105,10 @@ class Renderer:
         room = room_for_document(
             window, tokenizer, fixed_tokens=fixed + beside_tokens, output_tokens=output, messages=len(empty)
         )
-        if isinstance(room, DoesNotFit):
+        if room is None:
             raise LLMContextTooLong
         strategy = Strategy(hints_of(call).cut or Strategy.SPREAD)
-        fitted = await self._desk.fit(
-            document.text, room.document_tokens, tokenizer, strategy, query=_question_of(call.variables)
-        )
+        fitted = await self._desk.fit(document.text, room, tokenizer, strategy, query=_question_of(call.variables))
         messages = await _put_together(call, prompt, candidate, fitted.text)
         return Rendered(messages, fitted.coverage * document.share, document.tokens)
 

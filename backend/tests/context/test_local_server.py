@@ -219,7 +219,9 @@ async def test_a_question_under_way_ends_with_the_servers(upstream: Upstream, se
     models.look_again(server, "tiny")
     await upstream.until_answered(1)
     await models.close()
+    models.look_again(server, "tiny")
     await models.close()
+    assert len(upstream.asked) == 1
 
 
 async def test_the_key_is_sent_and_not_shown(upstream: Upstream, server: Server, models: LocalServers) -> None:
