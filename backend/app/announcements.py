@@ -16,13 +16,15 @@ _IDS_PER_NOTICE = 100  # a PostgreSQL notification holds 8,000 bytes; past that,
 
 @dataclass(slots=True)
 class News:
-    """What a transaction changed: rows became ready to be claimed, these users' items changed, these jobs were stopped,
-    these rows that requests wait for have ended, these parts of what is configured in the database changed.
+    """What a transaction changed: rows became ready to be claimed, somewhere or in these tables, these users' items
+    changed, these jobs were stopped, these rows that requests wait for have ended, these parts of what is configured
+    in the database changed.
 
     `anything` stands for a change of unknown extent, made by another process.
     """
 
     ready: bool = False
+    ready_in: set[str] = field(default_factory=set)
     users: set[str] = field(default_factory=set)
     stopped: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
@@ -30,7 +32,12 @@ class News:
     anything: bool = False
 
     def __bool__(self) -> bool:
-        return self.ready or self.anything or bool(self.users or self.stopped or self.ended or self.configured)
+        named = self.ready_in or self.users or self.stopped or self.ended or self.configured
+        return self.ready or self.anything or bool(named)
+
+    def wakes(self, table: str) -> bool:
+        """Whether there may be something to claim in this table."""
+        return self.ready or table in self.ready_in
 
     def concerns(self, user_id: str) -> bool:
         return self.anything or user_id in self.users
@@ -38,10 +45,12 @@ class News:
     def encode(self, origin: str) -> str:
         """The payload of a notification to other processes, at most 8,000 bytes."""
         if len(self.users) + len(self.stopped) + len(self.ended) > _IDS_PER_NOTICE:
-            return orjson.dumps({"origin": origin, "ready": self.ready, "anything": True}).decode()
+            is_ready = self.ready or bool(self.ready_in)
+            return orjson.dumps({"origin": origin, "ready": is_ready, "anything": True}).decode()
         facts = {
             "origin": origin,
             "ready": self.ready,
+            "ready_in": sorted(self.ready_in),
             "users": sorted(self.users),
             "stopped": sorted(self.stopped),
             "ended": sorted(self.ended),
@@ -55,6 +64,7 @@ class News:
         facts = orjson.loads(payload)
         news = cls(
             ready=facts["ready"],
+            ready_in=set(facts.get("ready_in", ())),
             users=set(facts.get("users", ())),
             stopped=set(facts.get("stopped", ())),
             ended=set(facts.get("ended", ())),

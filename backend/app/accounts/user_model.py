@@ -1,8 +1,9 @@
 """Users as they are stored. Who a user is comes from outside: `issuer` and `subject` name them together."""
 
 from datetime import datetime
+from typing import cast
 
-from sqlalchemy import Boolean, CheckConstraint, String, UniqueConstraint, select, true
+from sqlalchemy import Boolean, CheckConstraint, String, Table, UniqueConstraint, bindparam, select, true
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.accounts.privacy import Privacy, values_in_sql
@@ -37,6 +38,11 @@ class User(Base):
     )
 
 
+_USERS = cast("Table", User.__table__)
+# Built once: it is asked before each call for a person.
+_DEFAULT_PRIVACY = select(_USERS.c.default_privacy).where(_USERS.c.id == bindparam("user_id"))
+
+
 def default_privacy(session: Session, user_id: str) -> Privacy:
     """How private this person's texts are where nobody says it of one."""
-    return Privacy(session.scalars(select(User.default_privacy).where(User.id == user_id)).one())
+    return Privacy(session.connection().execute(_DEFAULT_PRIVACY, {"user_id": user_id}).scalar_one())

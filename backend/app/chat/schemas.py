@@ -173,7 +173,11 @@ class ChatRequest(_Closed):
     stop: StopText | Annotated[list[StopText], Field(max_length=4)] | None = None
     tools: Annotated[list[FunctionTool], Field(min_length=1, max_length=128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | FunctionChoice | None = None
+    parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
+    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     n: Literal[1] | None = 1
     user: Text | None = None
     metadata: dict[str, str] | None = None
@@ -188,6 +192,8 @@ class ChatRequest(_Closed):
             raise ValueError("stream_options come with stream")
         if self.tool_choice is not None and self.tools is None:
             raise ValueError("tool_choice comes with tools")
+        if self.parallel_tool_calls is not None and self.tools is None:
+            raise ValueError("parallel_tool_calls comes with tools")
         return self
 
 

@@ -88,7 +88,7 @@ def create_item(
     if idempotency_key is not None:
         _remember(session, user_id, idempotency_key, item.id)
     if item.status == ItemStatus.ENRICHING:
-        news_of(session).ready = True
+        news_of(session).ready_in.add(_ITEMS.name)
     return Created(present_new(item, tags))
 
 
@@ -131,7 +131,7 @@ def retry_item(session: Session, user_id: str, item_id: str) -> ItemOut:
     item.updated_at = utc_now()
     record(session, item, Action.RETRY, from_status=was)
     session.flush()
-    news_of(session).ready = True
+    news_of(session).ready_in.add(_ITEMS.name)
     return present(session, [item])[0]
 
 

@@ -53,6 +53,10 @@ class Parameters:
     stop: tuple[str, ...] = ()
     top_p: float | None = None
     seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    reasoning_effort: str | None = None
+    parallel_tool_calls: bool | None = None
     tools: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     tool_choice: str | Mapping[str, Any] | None = None
     response_format: Mapping[str, Any] | None = field(default=None, repr=False)

@@ -54,7 +54,7 @@ async def ask(
     once = service.Once.of(idempotency_key, body)
     enqueue = partial(service.enqueue, user_id=user_id, request=request, once=once, quota=desk.quota)
     asked = await desk.database.write(enqueue)
-    await desk.endings.wait(asked.id, body.wait_seconds)
+    await desk.endings.wait(asked.id, body.wait_seconds, is_new=not asked.replayed)
     query = await desk.database.read(lambda session: service.own_query(session, user_id, asked.id))
     headers = {"Idempotency-Replayed": "true"} if asked.replayed else {}
     if query.status == QueryStatus.RUNNING:

@@ -70,7 +70,7 @@ def enqueue(
             raise DuplicateRequest
         return Asked(found.id, replayed=True)
     take(session, user_id, quota)
-    news_of(session).ready = True
+    news_of(session).ready_in.add(_QUERIES.name)
     return Asked(columns["id"])
 
 

@@ -19,6 +19,8 @@ from app.queries.query_model import Query, QueryStatus
 
 log = structlog.get_logger()
 _POLL_SECONDS = 5.0
+# Far more than end between the commit of a query and its request's waiting for it.
+_MOST_REMEMBERED = 5_000
 
 
 class Endings:
@@ -29,24 +31,29 @@ class Endings:
         self._waiting: dict[str, list[asyncio.Event]] = {}
         self._looking: asyncio.Task[None] | None = None
         self._look_again = False
+        self._ended: dict[str, None] = {}
         database.noticeboard.subscribe(self._hear)
 
-    async def wait(self, query_id: str, seconds: float) -> None:
-        """Until the query may have ended, the time is over or the process stops. The row says which."""
-        if seconds <= 0 or self._database.noticeboard.closed:
+    async def wait(self, query_id: str, seconds: float, *, is_new: bool = False) -> None:
+        """Until the query may have ended, the time is over or the process stops. The row says which.
+
+        `is_new`: it was made a moment ago, so the news of its end have been heard here if they were told.
+        """
+        if seconds <= 0 or self._database.noticeboard.closed or query_id in self._ended:
             return
         ended = asyncio.Event()
         self._waiting.setdefault(query_id, []).append(ended)
         try:
             async with asyncio.timeout(seconds):
-                await self._wait(ended)
+                await self._wait(ended, looks_first=not is_new)
         except TimeoutError:
             return
         finally:
             self._forget(query_id, ended)
 
-    async def _wait(self, ended: asyncio.Event) -> None:
-        self._look()  # it may have ended before we listened
+    async def _wait(self, ended: asyncio.Event, *, looks_first: bool) -> None:
+        if looks_first:
+            self._look()
         while not ended.is_set():
             try:
                 async with asyncio.timeout(_POLL_SECONDS):
@@ -67,6 +74,9 @@ class Endings:
         elif news.anything:
             self._look()
         else:
+            self._ended.update(dict.fromkeys(news.ended))
+            while len(self._ended) > _MOST_REMEMBERED:
+                del self._ended[next(iter(self._ended))]
             self._tell(news.ended & self._waiting.keys())
 
     def _tell(self, ids: Sequence[str] | set[str]) -> None:

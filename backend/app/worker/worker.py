@@ -294,7 +294,7 @@ class Worker:
         self._wake.set()
 
     def _hear(self, news: News) -> None:
-        if news.ready:
+        if news.wakes(self._lane.work_table.table.name):
             self._has_news = True
             self._wake.set()
         if news.stopped:

@@ -5,6 +5,10 @@ from typing import Any
 import pytest
 from httpx import AsyncClient
 
+from app.chat.schemas import ChatRequest
+from app.chat.wire import call_of
+from app.llm.call import Privacy, Spender
+from app.llm.requests import options_of
 from tests.conftest import Json, code_of
 
 CHAT = "http://litevault.test/v1/chat/completions"
@@ -40,6 +44,11 @@ def content(*parts: object) -> Json:
         ({"model": ""}, "model"),
         ({"tools": [TOOL], "tool_choice": {"type": "function"}}, "tool_choice.function"),
         ({"stop": [""]}, "stop.0"),
+        ({"presence_penalty": 3}, "presence_penalty"),
+        ({"frequency_penalty": -2.1}, "frequency_penalty"),
+        ({"reasoning_effort": "boundless"}, "reasoning_effort"),
+        ({"parallel_tool_calls": True}, "body"),
+        ({"logprobs": True}, "logprobs"),
         ({"fallback_models": ["a/b", ""]}, "fallback_models.1"),
     ],
 )
@@ -79,3 +88,16 @@ async def test_of_a_question_in_parts_the_stub_repeats_the_text(client: AsyncCli
     answer = await post(client, **content(*parts))
     assert answer.status_code == 200, answer.text
     assert answer.json()["choices"][0]["message"]["content"] == "The stub was asked: What is it?"
+
+
+def test_what_shapes_an_answer_goes_to_the_model() -> None:
+    wished: Json = {
+        "presence_penalty": 0.5,
+        "frequency_penalty": -0.5,
+        "reasoning_effort": "low",
+        "tools": [TOOL],
+        "parallel_tool_calls": False,
+    }
+    body = ChatRequest.model_validate({"model": "task:chat", "messages": [HERON], **wished})
+    call = call_of(body, Spender(user_id="ann", lane="chat"), Privacy.ANY, 10)
+    assert options_of(call.parameters) == wished

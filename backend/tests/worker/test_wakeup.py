@@ -71,12 +71,20 @@ async def test_what_was_committed_is_announced_though_its_caller_has_gone(vault:
     posting = asyncio.create_task(vault.post())
     await asyncio.tasks.sleep(0)
     posting.cancel()
-    await until(lambda: any(news.ready for news in heard))
+    await until(lambda: any(news.wakes("items") for news in heard))
     assert posting.cancelled()
 
 
+async def test_what_becomes_ready_in_one_table_wakes_the_worker_of_no_other(vault: Vault) -> None:
+    worker = vault.worker()
+    worker._hear(News(ready_in={"queries"}))
+    assert not worker._wake.is_set()
+    worker._hear(News(ready_in={"items"}))
+    assert worker._wake.is_set()
+
+
 def test_news_survive_the_wire() -> None:
-    news = News(ready=True, users={"a"}, stopped={"b"})
+    news = News(ready=True, ready_in={"items"}, users={"a"}, stopped={"b"})
     assert News.decode(news.encode("me")) == ("me", news)
 
 
