@@ -35,6 +35,7 @@ def upgrade() -> None:
         sa.Column("waiting", sa.BigInteger, nullable=False),
         sa.Column("head", sa.BigInteger, nullable=False),
         sa.Column("waiting_since", sa.DateTime(timezone=True)),
+        sa.Column("last_waiting_since", sa.DateTime(timezone=True)),
         sa.Column("valid_until", sa.DateTime(timezone=True), nullable=False),
     )
     op.create_index("ix_llm_gates_opens_at", "llm_gates", ["opens_at"])

@@ -38,13 +38,17 @@ class Unit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a process uses of a limit and waits for; `head` is what its first waiter needs, since so many seconds."""
+    """What a process uses of a limit and waits for; `head` is what its first waiter needs.
+
+    That one has waited for `waited_seconds`, the last one for `least_waited_seconds`.
+    """
 
     limit: int
     used: int
     waiting: int = 0
     head: int = 0
     waited_seconds: float = 0.0
+    least_waited_seconds: float = 0.0
 
 
 class Sharing(Protocol):
@@ -139,13 +143,14 @@ class Turnstile:
         now, found = self._clock(), {}
         # Who waits for a place as well needs no share yet.
         places = None if self._places is None else max(0, self._places - self._inside)
-        able = [waiter.tokens for waiter in islice(self._waiting, places)]
-        waited = now - self._waiting[0].since if able else 0.0
-        asked = {Unit.REQUESTS: (len(able), min(1, len(able))), Unit.TOKENS: (sum(able), able[0] if able else 0)}
+        able = list(islice(self._waiting, places))
+        waited = [now - waiter.since for waiter in (able[0], able[-1])] if able else []
+        tokens = [waiter.tokens for waiter in able]
+        asked = {Unit.REQUESTS: (len(able), min(1, len(able))), Unit.TOKENS: (sum(tokens), sum(tokens[:1]))}
         for unit, window in self._windows.items():
             if window.limit is not None:
                 waiting, head = (min(amount, window.limit) for amount in asked[unit])
-                found[unit] = Demand(window.limit, window.used(now), waiting, head, waited)
+                found[unit] = Demand(window.limit, window.used(now), waiting, head, *waited)
         return found
 
     def shares(self) -> Mapping[Unit, int | None]:

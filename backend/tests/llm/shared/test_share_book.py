@@ -87,16 +87,17 @@ async def test_what_is_lowered_or_lifted_holds_for_the_next_visit(database: Data
 
 
 @pytest.mark.parametrize("number", range(3))
-async def test_those_who_wait_get_their_parts_whatever_the_order_in_which_they_come(
+async def test_those_who_came_first_get_their_part_whatever_the_order_in_which_the_processes_ask(
     database: Database, number: int
 ) -> None:
-    everyone = [ME, OTHER, THIRD]
-    order = everyone[number:] + everyone[:number]
-    for process_id in order:
-        await visit(database, process_id, waiting=100)
-    shares = [await held(database, process_id, waiting=100) for process_id in order * 2][3:]
-    assert sum(shares) == LIMIT
-    assert min(shares) >= LIMIT // 3
+    ages = {ME: 30.0, OTHER: 20.0, THIRD: 10.0}
+    order = [*ages][number:] + [*ages][:number]
+    shares = {}
+    for process_id in order * 2:
+        demand = Demand(LIMIT, 0, 40, 1, ages[process_id], ages[process_id])
+        said = Visit("openai", process_id, {Unit.REQUESTS: demand}, 15, 60)
+        shares[process_id] = (await database.write(partial(take, visit=said))).shares[Unit.REQUESTS]
+    assert shares == {ME: 40, OTHER: 19, THIRD: 1}
 
 
 async def test_the_shares_of_a_provider_are_found_by_the_key(database: Database) -> None:

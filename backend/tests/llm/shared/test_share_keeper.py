@@ -139,6 +139,25 @@ class Stalled(Flaky):
         return await Database.write(self, work)
 
 
+async def test_while_a_visit_is_under_way_nobody_enters(database_url: str) -> None:
+    """It may end with a smaller share."""
+    database = Stalled(database_url)
+    await database.start()
+    database.may_go.set()
+    async with sharing(database) as (limits, turnstiles):
+        turnstile = turnstiles.of(NAME, Limits(requests_per_minute=10))
+        await turnstile.enter(0)
+        database.may_go.clear()
+        limits._keepers[NAME].review()
+        await until(lambda: database.writes == 2)
+        waiting = asyncio.create_task(turnstile.enter(0))
+        await asyncio.to_thread(lambda: None)
+        assert turnstile.waiting == 1
+        database.may_go.set()
+        assert await waiting is not None
+    await database.close()
+
+
 async def test_while_an_old_visit_may_yet_be_committed_there_is_no_newer_one(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,7 +62,7 @@ def take(session: Session, visit: Visit) -> Taken:
     dead = [row for row in others if _is_gone(row, now, visit.minute_seconds)]
     others = [row for row in others if row not in dead]
     stakes = {unit: [_stake(row, now) for row in others if row.unit == unit] for unit in visit.demands}
-    shares = {unit: _share(visit, unit, stakes[unit], now) for unit in visit.demands}
+    shares = {unit: _share(visit, unit, stakes[unit]) for unit in visit.demands}
     entries = _entries(visit, shares, now)
     kept = {entry["unit"] for entry in entries}
     _delete(session, [*dead, *(row for unit, row in own.items() if unit not in kept)])
@@ -74,20 +74,21 @@ def take(session: Session, visit: Visit) -> Taken:
     return Taken(shares, waits, len(living) + 1)
 
 
-def _share(visit: Visit, unit: Unit, others: Sequence[Stake], now: datetime) -> int:
+def _share(visit: Visit, unit: Unit, others: Sequence[Stake]) -> int:
     demand = visit.demands[unit]
     if visit.is_leaving or not (demand.used or demand.waiting):
         return demand.used
-    rank = (now - timedelta(seconds=demand.waited_seconds), visit.process_id)
-    return allot(demand.limit, Stake(0, demand.used, demand.waiting, demand.head, rank), others)
+    waited, least = demand.waited_seconds, demand.least_waited_seconds
+    mine = Stake(0, demand.used, demand.waiting, demand.head, waited, least, visit.process_id)
+    return allot(demand.limit, mine, others)
 
 
 def _stake(row: LLMShare, now: datetime) -> Stake:
     """One that is not heard of any more waits for nothing, and may have used all that it held."""
     if row.valid_until <= now:
         return Stake(row.share, row.share)
-    rank = (row.waiting_since or now, row.process_id)
-    return Stake(row.share, row.used, row.waiting, row.head, rank)
+    waited, least = ((now - (since or now)).total_seconds() for since in (row.waiting_since, row.last_waiting_since))
+    return Stake(row.share, row.used, row.waiting, row.head, waited, least, row.process_id)
 
 
 def _is_gone(row: LLMShare, now: datetime, minute_seconds: float) -> bool:
@@ -131,6 +132,7 @@ def _entries(visit: Visit, shares: Mapping[Unit, int], now: datetime) -> list[di
             "waiting": demand.waiting,
             "head": demand.head,
             "waiting_since": now - timedelta(seconds=demand.waited_seconds) if demand.waiting else None,
+            "last_waiting_since": now - timedelta(seconds=demand.least_waited_seconds) if demand.waiting else None,
             "valid_until": valid_until,
         }
         for unit, demand in visit.demands.items()

@@ -33,7 +33,7 @@ class LLMGate(Base):
 class LLMShare(Base):
     """What a process holds of a provider's limit until `valid_until`, and a minute longer what it used of it.
 
-    `unit`: requests or tokens. `used`, `waiting`, `head` and `waiting_since` are as it last said.
+    `unit`: requests or tokens. What it uses and waits for, and since when the first and the last do, is as it said.
     """
 
     __tablename__ = "llm_shares"
@@ -46,6 +46,7 @@ class LLMShare(Base):
     waiting: Mapped[int] = mapped_column(BigInteger)
     head: Mapped[int] = mapped_column(BigInteger)
     waiting_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_waiting_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
     valid_until: Mapped[datetime] = mapped_column(UtcDateTime)
 
     __table_args__ = (Index("ix_llm_shares_valid_until", "valid_until"),)
