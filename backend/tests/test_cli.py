@@ -130,7 +130,7 @@ def test_a_data_folder_that_cannot_be_made_is_a_bad_setting(run: Run, tmp_path: 
 def test_check_of_a_new_machine_finds_all_well_and_makes_nothing(run: Run, tmp_path: Path) -> None:
     result = run("check")
     assert result.exit_code == 0, result.output
-    parts = ["settings", "data folder", "database", "migrations", "prompts", "provider", "port", "worker"]
+    parts = ["settings", "data folder", "database", "migrations", "prompts", "provider", "tasks", "port", "worker"]
     assert [line[:11].rstrip() for line in lines_of(result, "✓")] == parts
     assert list(tmp_path.iterdir()) == []
 

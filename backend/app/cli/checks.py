@@ -13,6 +13,7 @@ from app.cli.finding import Finding
 from app.cli.lock_holder import holder_of
 from app.cli.migration import revision_of
 from app.cli.model_checks import examine_model
+from app.cli.routing_checks import examine_routing
 from app.config import Settings
 from app.database import Database
 from app.database_fault import name_of, refusal_of
@@ -29,7 +30,7 @@ async def examine(settings: Settings, *, live: bool) -> list[Finding]:
     findings = [*_examine_folder(settings)]
     findings += [finding async for finding in _examine_database(settings)]
     finding, prompts = _examine_prompts(settings)
-    findings += [finding, *await examine_model(settings.llm, prompts, live=live)]
+    findings += [finding, *await examine_model(settings.llm, prompts, live=live), *await examine_routing(settings)]
     findings += [_examine_port(settings), _examine_worker(settings)]
     return findings
 

@@ -111,7 +111,10 @@ def check(
     live: Annotated[bool, typer.Option("--live", help="Also ask the model once, for real and for money.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Say in a line each what is well, what is wrong, and how to mend it. Changes nothing."""
+    """Say in a line each what is well, what is wrong, and how to mend it. Changes nothing.
+
+    Each provider is asked for its list of models, which costs nothing, and each task of the routing must have a model.
+    """
     from app.cli import report  # noqa: PLC0415 - see above
 
     raise typer.Exit(report.check_and_tell(live=live, as_json=as_json))

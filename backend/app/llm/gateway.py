@@ -32,7 +32,7 @@ from app.llm.pursuit import Try
 from app.llm.receipts import Account
 from app.llm.rendering import Rendered, Renderer, tokens_of_shape
 from app.llm.requests import NO_HINTS, options_of, prepared, tokens_of
-from app.llm.routing import Candidate
+from app.llm.routing import Candidate, Plan
 from app.llm.routing_rules import RoutingRules, load_rules
 from app.llm.traffic.breaker import Breaker
 from app.llm.traffic.doors import Doors
@@ -124,9 +124,13 @@ class Gateway:
 
     async def check(self, call: Call) -> None:
         """Whether a model could be asked for this, without asking one. Raises an LLMError that says why not."""
-        plan = await self._planner.plan(prepared(call))
+        plan = await self.plan(call)
         if not plan.candidates:
             raise plan.fault()
+
+    async def plan(self, call: Call) -> Plan:
+        """The models that would be asked, and those that would not, with the reasons. Raises LLMError."""
+        return await self._planner.plan(prepared(call))
 
     async def extract(
         self, call: Call, form: type[Answer], recorder: AttemptRecorder | None = None

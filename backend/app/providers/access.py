@@ -47,10 +47,10 @@ class ProviderAccess:
         return self.policy.allows_host(urlsplit(base_url).hostname or "")
 
 
-def build_access(settings: Settings, database: Database) -> ProviderAccess:
-    """Not yet started, and without traffic."""
+def build_access(settings: Settings, database: Database, *, only_reads: bool = False) -> ProviderAccess:
+    """Not yet started, and without traffic. With `only_reads` no encryption key is made."""
     llm = settings.llm
-    vault = Vault(key_ring(settings))
+    vault = Vault(key_ring(settings, only_reads=only_reads))
     registry = ProviderRegistry(database, vault, providers_of(llm))
     monitor = HealthMonitor(registry, HttpProbe(ConnectionGuard.of(llm)), llm.health_seconds)
     return ProviderAccess(registry, monitor, vault, AddressPolicy.of(llm.allowed_hosts))

@@ -36,10 +36,10 @@ def providers_of(settings: LLMSettings) -> dict[str, Provider]:
     return found
 
 
-def key_ring(settings: Settings) -> KeyRing:
+def key_ring(settings: Settings, *, only_reads: bool = False) -> KeyRing:
     """Where the encryption keys of the credentials are."""
     keys = [key.get_secret_value() for key in settings.secret_keys]
-    return SettingsKeys(keys) if keys else FileKeys(settings.data_dir)
+    return SettingsKeys(keys) if keys else FileKeys(settings.data_dir, only_reads=only_reads)
 
 
 def _vendor(settings: LLMSettings, name: str, *, is_in_plan: bool) -> Provider:

@@ -22,7 +22,7 @@ class KeyRing(Protocol):
     """Where the keys come from."""
 
     def read(self) -> Sequence[str]:
-        """At least one, the encrypting one first. Reads files: off the event loop. Raises StartRefused."""
+        """The encrypting one first. Reads files: off the event loop. Raises StartRefused."""
         ...
 
     def advance(self) -> bool:
@@ -45,13 +45,17 @@ class SettingsKeys:
 
 
 class FileKeys:
-    """`secret.keys` in the data folder: one key a line, made when it is first needed. Old keys stay for old backups."""
+    """`secret.keys` in the data folder: one key a line, made when it is first needed. Old keys stay for old backups.
 
-    def __init__(self, data_dir: Path) -> None:
-        self._path = data_dir / _FILE
+    With `only_reads` none is made: whoever looks and changes nothing may find none.
+    """
+
+    def __init__(self, data_dir: Path, *, only_reads: bool = False) -> None:
+        self._path, self._only_reads = data_dir / _FILE, only_reads
 
     def read(self) -> Sequence[str]:
-        return self._stored() or self._make()
+        stored = self._stored()
+        return stored if stored or self._only_reads else self._make()
 
     def advance(self) -> bool:
         with self._locked():
