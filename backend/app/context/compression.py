@@ -2,6 +2,7 @@
 
 Each step can be switched off. None makes a text longer or brings anything in that was not there, but for the times
 sign behind a line that stood several times; compressing again changes nothing. Code in fences keeps its white space.
+Most texts hold little of it: what a plain search for a few characters rules out, no pattern looks for.
 """
 
 import re
@@ -41,6 +42,7 @@ _INNER_BLANKS = re.compile(r"(?<=\S)(?: {2,}|(?=[ \t]*\t)[ \t]+)(?=\S)")
 _EMPTY_LINES = re.compile(r"\n{3,}")
 # A line drawn with signs, whole or in a table; not inside an address.
 _RULE = re.compile(r"(?<![^\s|:+])([-=_*~.])\1{3,}(?![^\s|:+])")
+_RULE_SIGNS = "-=_*~."
 _INDENTED_CODE = ("    ", "\t")
 # Shorter lines may be said twice for a reason.
 _BOILERPLATE_CHARS = 30
@@ -53,7 +55,7 @@ def compress(text: str, count: Count, steps: Steps) -> Compressed:
     # What one step took away may show the next one that two lines are the same.
     while (once := _once(smaller, steps)) != smaller:
         smaller = once
-    after = count(smaller)
+    after = before if smaller == text else count(smaller)
     return Compressed(smaller, before, after) if after < before else Compressed(text, before, before)
 
 
@@ -63,7 +65,7 @@ def _once(text: str, steps: Steps) -> str:
     seen: set[str] = set()
     parts: list[str] = []
     place = 0
-    for block in _FENCED.finditer(text):
+    for block in _FENCED.finditer(text) if "```" in text or "~~~" in text else ():
         parts += [_prose(text[place : block.start()], steps, seen), _code(block, steps)]
         place = block.end()
     parts.append(_prose(text[place:], steps, seen))
@@ -80,16 +82,21 @@ def _code(block: re.Match[str], steps: Steps) -> str:
 
 def _prose(text: str, steps: Steps, seen: set[str]) -> str:
     if steps.blanks:
-        text = _INVISIBLE.sub("", _SPACE_LIKE.sub(" ", text))
-        text = "\n".join(_narrow(line) for line in text.split("\n"))
+        if not text.isascii():
+            text = _INVISIBLE.sub("", _SPACE_LIKE.sub(" ", text))
+        text = "\n".join(map(_narrow, text.split("\n")))
     if steps.repeats:
-        text = _without_repeats(_RULE.sub(r"\1\1\1", text), seen)
-    return _EMPTY_LINES.sub("\n\n", text) if steps.blanks else text
+        if any(sign * 4 in text for sign in _RULE_SIGNS):
+            text = _RULE.sub(r"\1\1\1", text)
+        text = _without_repeats(text, seen)
+    return _EMPTY_LINES.sub("\n\n", text) if steps.blanks and "\n\n\n" in text else text
 
 
 def _narrow(line: str) -> str:
     line = line.rstrip(" \t\r\f\v")
-    return line if line.startswith(_INDENTED_CODE) else _INNER_BLANKS.sub(" ", line)
+    if ("  " not in line and "\t" not in line) or line.startswith(_INDENTED_CODE):
+        return line
+    return _INNER_BLANKS.sub(" ", line)
 
 
 def _without_repeats(text: str, seen: set[str]) -> str:
@@ -102,7 +109,9 @@ def _without_repeats(text: str, seen: set[str]) -> str:
         if line.lstrip().startswith("|"):
             lines += [line] * times  # rows of a table are records: two equal ones are two
             continue
-        key = _QUOTE_MARKS.sub("", line).rstrip()
+        key = line.strip()
+        if key.startswith(">"):
+            key = _QUOTE_MARKS.sub("", key)
         if key not in seen:
             lines += _told_once(line, times)
         if len(key) >= _BOILERPLATE_CHARS:
