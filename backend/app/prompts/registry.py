@@ -7,13 +7,13 @@ by now, is never in use.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import structlog
 from pydantic import ValidationError
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from app.database import Database
@@ -64,24 +64,32 @@ class PromptRegistry:
         return found
 
     async def refresh(self, database: Database) -> None:
-        """The prompts as the database has them now. Only those are read that have changed."""
+        """The prompts as the database has them now. Only what has changed is read; a version never does."""
         revisions = await database.read(_revisions)
         changed = [id_ for id_, revision in revisions.items() if revision > self._revisions.get(id_, -1)]
         if not changed:
             return
-        for row, versions in await database.read(lambda session: _rows_of(session, changed)):
+        before = {id_: self._read_before(id_) for id_ in changed}
+        known = {id_: max(versions, default=0) for id_, versions in before.items()}
+        for row, newer in await database.read(lambda session: _rows_of(session, known)):
             # An older reading that comes late must not take the place of a newer one.
             if row.revision > self._revisions.get(row.id, -1):
                 self._revisions[row.id] = row.revision
-                self._take(row, versions)
+                self._take(row, before[row.id], newer)
 
-    def _take(self, row: PromptRow, rows: Sequence[PromptVersionRow]) -> None:
-        versions = {found.version: found for stored in rows if (found := self._read(row, stored)) is not None}
+    def _take(self, row: PromptRow, before: Mapping[int, PromptVersion], newer: Sequence[PromptVersionRow]) -> None:
+        versions = {number: replace(version, category=row.category) for number, version in before.items()}
+        versions |= {found.version: found for stored in newer if (found := self._read(row, stored)) is not None}
         current = self._usable(row, versions)
         if row.deleted_at is not None:
             self._prompts.pop(row.id, None)
         elif current is not None:
             self._prompts[row.id] = Prompt(row.id, current, versions, self._cases(row))
+
+    def _read_before(self, prompt_id: str) -> Mapping[int, PromptVersion]:
+        """Its versions in memory, as far as they are the database's and not the files'."""
+        is_of_database = prompt_id in self._revisions and prompt_id in self._prompts
+        return self._prompts[prompt_id].versions if is_of_database else {}
 
     def _read(self, row: PromptRow, stored: PromptVersionRow) -> PromptVersion | None:
         """None for one that another release wrote in a form that this one does not know."""
@@ -145,10 +153,12 @@ def _revisions(session: Session) -> dict[str, int]:
     return {row.id: row.revision for row in session.execute(select(PromptRow.id, PromptRow.revision))}
 
 
-def _rows_of(session: Session, ids: Sequence[str]) -> list[tuple[PromptRow, list[PromptVersionRow]]]:
-    rows = session.scalars(select(PromptRow).where(PromptRow.id.in_(ids))).all()
+def _rows_of(session: Session, known: Mapping[str, int]) -> list[tuple[PromptRow, list[PromptVersionRow]]]:
+    """These prompts, each with the versions above the number that is known of it."""
+    rows = session.scalars(select(PromptRow).where(PromptRow.id.in_(known))).all()
     versions: dict[str, list[PromptVersionRow]] = {row.id: [] for row in rows}
-    stored = select(PromptVersionRow).where(PromptVersionRow.prompt_id.in_(versions)).order_by(PromptVersionRow.version)
+    newer = [(PromptVersionRow.prompt_id == id_) & (PromptVersionRow.version > number) for id_, number in known.items()]
+    stored = select(PromptVersionRow).where(or_(*newer)).order_by(PromptVersionRow.version)
     for version in session.scalars(stored):
         versions[version.prompt_id].append(version)
     return [(row, versions[row.id]) for row in rows]

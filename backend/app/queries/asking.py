@@ -29,6 +29,7 @@ from app.errors import (
 from app.llm.attempts import AttemptRecorder, FirstCall, Usage
 from app.llm.call import CacheScope, Call, Parameters, Privacy, Receipt, Spender, StreamEvent
 from app.llm.gateway import Gateway
+from app.llm.ledger.attempt_model import LLMAttempt
 from app.llm.routing import TASK_PREFIX
 from app.prompts.prompt_version import PromptVersion
 from app.prompts.registry import PromptRegistry
@@ -250,6 +251,27 @@ def receipt_out(receipt: Receipt) -> ReceiptOut:
         prompt=receipt.prompt,
         attempts=attempts,
     )
+
+
+def attempt_of(row: LLMAttempt) -> AttemptOut:
+    """As the books have it."""
+    return AttemptOut(
+        provider=row.provider,
+        model=row.model,
+        reason=row.reason or "",
+        outcome=row.outcome,
+        error_code=row.error_code,
+        usage=UsageOut(input_tokens=row.input_tokens, output_tokens=row.output_tokens),
+        cost_usd=_dollars(row.cost_usd),
+    )
+
+
+def with_lost(receipt: Columns, lost: Sequence[AttemptOut]) -> Columns:
+    """The stored receipt and the attempts before it, whose cost is part of the whole."""
+    costs = [receipt["cost_usd"], *(attempt.cost_usd for attempt in lost)]
+    known = [cost for cost in costs if cost is not None]
+    attempts = [attempt.model_dump(mode="json") for attempt in lost] + receipt["attempts"]
+    return {**receipt, "attempts": attempts, "cost_usd": sum(known) if len(known) == len(costs) else None}
 
 
 def _dollars(cost: Any) -> float | None:  # noqa: ANN401 - Decimal

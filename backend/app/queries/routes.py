@@ -55,7 +55,7 @@ async def ask(
     enqueue = partial(service.enqueue, user_id=user_id, request=request, once=once, quota=desk.quota)
     asked = await desk.database.write(enqueue)
     await desk.endings.wait(asked.id, body.wait_seconds, is_new=not asked.replayed)
-    query = await desk.database.read(lambda session: service.own_query(session, user_id, asked.id))
+    query = await desk.database.read(lambda session: service.finished_query(session, user_id, asked.id))
     headers = {"Idempotency-Replayed": "true"} if asked.replayed else {}
     if query.status == QueryStatus.RUNNING:
         return JSONResponse(_accepted(query).model_dump(mode="json", by_alias=True), 202, headers)
@@ -104,7 +104,7 @@ async def query_status(query_id: Id, user_id: CurrentUserId, database: DatabaseO
 @router.get("/{query_id}/result", responses=declared_errors(404, 409, *_CALL_FAILED))
 async def query_result(query_id: Id, user_id: CurrentUserId, database: DatabaseOf) -> QueryResult:
     """The answer; 409 while there is none, and the fault of the call where it failed."""
-    return _result(await database.read(lambda session: service.own_query(session, user_id, query_id)))
+    return _result(await database.read(lambda session: service.finished_query(session, user_id, query_id)))
 
 
 @router.delete("/{query_id}", status_code=204, responses=declared_errors(404))

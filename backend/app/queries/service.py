@@ -14,9 +14,12 @@ from app.announcements import news_of
 from app.clock import utc_now
 from app.database import new_id
 from app.errors import DuplicateRequest, NotFound
+from app.llm.attempts import AttemptOutcome
+from app.llm.ledger.attempt_model import LLMAttempt
+from app.queries.asking import attempt_of, with_lost
 from app.queries.query_model import Query, QueryStatus
 from app.queries.quota import UNLIMITED, QueryQuota, take
-from app.queries.schemas import QueryRequest
+from app.queries.schemas import AttemptOut, QueryRequest
 from app.worker.fairness import fair_rank
 from app.worker.lane import Work
 
@@ -97,6 +100,25 @@ def own_query(session: Session, user_id: str, query_id: str) -> Query:
     if query is None:
         raise NotFound("There is no query with this id.")
     return query
+
+
+def finished_query(session: Session, user_id: str, query_id: str) -> Query:
+    """With all of its attempts in the receipt: those too of runs that died, which only the books know.
+
+    Raises NotFound.
+    """
+    query = own_query(session, user_id, query_id)
+    if query.deaths and query.answer is not None and query.receipt is not None:
+        session.expunge(query)
+        query.receipt = with_lost(query.receipt, _lost_attempts(session, query_id))
+    return query
+
+
+def _lost_attempts(session: Session, query_id: str) -> list[AttemptOut]:
+    """Of every run but the last, oldest first."""
+    rows = session.scalars(select(LLMAttempt).where(LLMAttempt.item_id == query_id).order_by(LLMAttempt.id)).all()
+    last_run = max((row.claim_seq for row in rows), default=0)
+    return [attempt_of(row) for row in rows if row.claim_seq < last_run and row.outcome != AttemptOutcome.UNUSED]
 
 
 def cancel(session: Session, user_id: str, query_id: str) -> None:

@@ -149,6 +149,20 @@ async def test_a_version_of_a_form_that_is_not_known_is_left_out(database: Datab
     assert registry.get("query").label == "query/1"  # as in the files, rather than none
 
 
+async def test_after_a_change_only_what_is_new_is_read(database: Database) -> None:
+    loaded = load_templates()
+    registry = await started(database, loaded)
+    first = registry.get("query", 1).body
+    lost = update(PromptVersionRow).values(content={"body": {"new": 1}, "messages": {}})
+    await database.write(lambda s: s.execute(lost))
+    changed_one = {"user": "Asked: {{ question }}", "category": "other"}
+    await change(database, loaded.templates["query"].model_copy(update=changed_one), loaded.messages)
+    await registry.refresh(database)
+    assert registry.get("query", 1).body == first
+    assert registry.get("query", 2).body.user == "Asked: {{ question }}"
+    assert [registry.get("query", number).category for number in (1, 2)] == ["other", "other"]
+
+
 async def test_a_database_that_is_away_stops_the_start_in_plain_words() -> None:
     class Away(Database):
         async def read(self, work: object) -> None:  # type: ignore[override]

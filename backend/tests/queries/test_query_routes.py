@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
-from sqlalchemy import select
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from app.accounts.roles import Role
+from app.clock import utc_now
+from app.database import new_id
 from app.llm.ledger.attempt_model import LLMAttempt
 from app.main import create_app
+from app.queries.query_model import Query
 from tests.conftest import AsUser, Json, code_of, make_settings
 from tests.queries.conftest import ASKED, QUERY, ask, done, events_of
 
@@ -230,3 +234,22 @@ async def test_a_spent_budget_says_until_when_and_asks_for_no_repeat(client: Asy
     details = error["details"]
     assert (error["code"], details["limit"], details["used"]) == ("BUDGET_EXCEEDED", 0, 0)
     assert details["resetAt"].endswith("Z")
+
+
+async def test_what_a_run_that_died_has_asked_is_among_the_attempts(app: FastAPI, client: AsyncClient) -> None:
+    query_id = (await done(client))["queryId"]
+    common = {"lane": "query", "item_id": query_id, "user_id": "a", "claim_seq": 0, "started_at": utc_now()}
+    lost = LLMAttempt(**common, id=new_id(), provider="openai", model="openai/m", outcome="IN_DOUBT", reason="first")
+    unused = LLMAttempt(**common, id=new_id(), provider="openai", model="openai/m", outcome="UNUSED")
+
+    def die_once(session: Session) -> None:
+        session.add_all([lost, unused])
+        session.execute(update(Query).where(Query.id == query_id).values(deaths=1))
+
+    await app.state.database.write(die_once)
+    answer = (await client.get(f"{QUERY}/{query_id}/result")).json()
+    assert [(attempt["model"], attempt["outcome"]) for attempt in answer["attempts"]] == [
+        ("openai/m", "IN_DOUBT"),
+        ("stub/stub", "OK"),
+    ]
+    assert answer["costUsd"] is None  # nobody knows what the lost one cost

@@ -1,4 +1,4 @@
-"""Real servers on one database: what the upstream sees of them together."""
+"""Real servers on one PostgreSQL: what the upstream sees of them together."""
 
 import time
 from collections.abc import Iterator
@@ -9,11 +9,15 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.engines import chosen_engine
 from tests.llm.shared.peers import most_in_a_window
 from tests.protocol_server.server import ProtocolServer
 from tests.server_process import Processes, Server, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(chosen_engine() != "postgresql", reason="of SQLite the same is asked of peers in one process"),
+]
 LIMIT = 6
 PROVIDERS = "/api/v1/llm/providers"
 
