@@ -15,7 +15,7 @@ import httpx
 from tests.llm.test_client_faults import TABLE, Row
 from tests.protocol_server.calls import Call
 from tests.protocol_server.server import ProtocolServer, running_server
-from tests.server_process import Json, Processes, Server, query
+from tests.server_process import Json, Processes, Server, change, query
 
 KEY = "sk-canary-7Qm2hVxT4nZr8Lw"
 SENTENCE = "The grey heron sleeps behind Tarnwick boathouse."
@@ -59,7 +59,8 @@ def go_through_everything(folder: Path, database_url: str) -> Evidence:
         _look_as_other(server, evidence)
         server.stop()
         evidence.log += server.log
-        # The first server keeps its gate closed for half a minute; a new one knows nothing of it.
+        # The gate is closed for half a minute, and longer by each item that probes it.
+        change(database_url, "DELETE FROM llm_gates")
         server = _start(processes, upstream)
         _settle(server, evidence, {"403": "403"})
         server.stop()

@@ -58,6 +58,7 @@ class Pursuit(Generic[T]):
     _at_fault: set[str] = field(default_factory=set)
     _tries: Counter[str] = field(default_factory=Counter)
     _why: str = ""
+    _again: str = ""
 
     def __post_init__(self) -> None:
         self._left = list(self.plan.candidates)
@@ -99,7 +100,7 @@ class Pursuit(Generic[T]):
     def _try(self, candidate: Candidate) -> Try:
         self._tries[candidate.name] += 1
         first = self._left[0]
-        reason = self._why or candidate.reason
+        reason = self._why if self._why and self._again in ("", candidate.name) else candidate.reason
         if first is not candidate:
             reason = f"{reason}; {first.name} is closed"
         left = self._seconds_left()
@@ -141,10 +142,10 @@ class Pursuit(Generic[T]):
         self._faults.append(fault)
         self._at_fault.add(candidate.provider.name)
         if step.course is Course.AGAIN:
-            self._why = f"try {now.tries + 1} after {fault.code}"
+            self._why, self._again = f"try {now.tries + 1} after {fault.code}", candidate.name
             await clock.sleep(step.delay_seconds)
             return
-        self._why = f"after {fault.code} of {candidate.name}"
+        self._why, self._again = f"after {fault.code} of {candidate.name}", ""
         self._left = [entry for entry in self._left if self._remains(entry, candidate, step.course)]
 
     def _remains(self, entry: Candidate, asked: Candidate, course: Course) -> bool:

@@ -163,6 +163,17 @@ async def test_while_a_circuit_is_open_the_next_model_is_asked_at_once(upstream:
         assert answer.receipt.attempts[0].reason == f"fallback; {MODEL} is closed"
 
 
+async def test_a_circuit_that_opened_before_another_try_is_why_the_next_model_was_asked(
+    upstream: ProtocolServer,
+) -> None:
+    async with door(upstream, SPARE) as gateway:
+        upstream.script(*["500"] * 5, model=FIRST)
+        answers = [await gateway.complete() for _ in range(3)]
+        last = answers[-1]
+        assert isinstance(last, Completion) and gateway.asked[-2:] == [FIRST, OTHER]
+        assert last.receipt.attempts[1].reason == f"fallback; {MODEL} is closed"
+
+
 async def test_who_has_no_other_model_waits_for_the_circuit_and_is_served(upstream: ProtocolServer) -> None:
     async with door(upstream) as gateway:
         upstream.script(*["500"] * 5)
