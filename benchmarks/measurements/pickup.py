@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+from app.announcements import News
 from app.database import Database
 from app.items import service
 from app.items.schemas import ItemCreate
@@ -42,8 +43,8 @@ class _Stopwatch:
         async with asyncio.timeout(_LIMIT_SECONDS):
             return (await self._called - self.committed_at) * 1000
 
-    def note_commit(self, news: object) -> None:
-        if getattr(news, "ready", False) and not getattr(news, "anything", False):
+    def note_commit(self, news: News) -> None:
+        if news.wakes("items") and not news.anything:
             self.committed_at = time.monotonic()
 
 
