@@ -269,9 +269,20 @@ def attempt_of(row: LLMAttempt) -> AttemptOut:
 def with_lost(receipt: Columns, lost: Sequence[AttemptOut]) -> Columns:
     """The stored receipt and the attempts before it, whose cost is part of the whole."""
     costs = [receipt["cost_usd"], *(attempt.cost_usd for attempt in lost)]
-    known = [cost for cost in costs if cost is not None]
     attempts = [attempt.model_dump(mode="json") for attempt in lost] + receipt["attempts"]
-    return {**receipt, "attempts": attempts, "cost_usd": sum(known) if len(known) == len(costs) else None}
+    return {**receipt, "attempts": attempts, "cost_usd": _sum(costs)}
+
+
+def in_vain(attempts: Sequence[AttemptOut]) -> Columns:
+    """What a query that failed tried and what it cost, as its error's details say it."""
+    tried = [attempt.model_dump(mode="json", by_alias=True) for attempt in attempts]
+    return {"attempts": tried, "costUsd": _sum([attempt.cost_usd for attempt in attempts])}
+
+
+def _sum(costs: Sequence[float | None]) -> float | None:
+    """None when one of them is unknown."""
+    known = [cost for cost in costs if cost is not None]
+    return sum(known, 0.0) if len(known) == len(costs) else None
 
 
 def _dollars(cost: Any) -> float | None:  # noqa: ANN401 - Decimal

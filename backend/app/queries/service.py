@@ -16,7 +16,7 @@ from app.database import new_id
 from app.errors import DuplicateRequest, NotFound
 from app.llm.attempts import AttemptOutcome
 from app.llm.ledger.attempt_model import LLMAttempt
-from app.queries.asking import attempt_of, with_lost
+from app.queries.asking import attempt_of, in_vain, with_lost
 from app.queries.query_model import Query, QueryStatus
 from app.queries.quota import UNLIMITED, QueryQuota, take
 from app.queries.schemas import AttemptOut, QueryRequest
@@ -103,22 +103,26 @@ def own_query(session: Session, user_id: str, query_id: str) -> Query:
 
 
 def finished_query(session: Session, user_id: str, query_id: str) -> Query:
-    """With all of its attempts in the receipt: those too of runs that died, which only the books know.
+    """With all of its attempts in the receipt: of runs that died and of failures too, which only the books know.
 
     Raises NotFound.
     """
     query = own_query(session, user_id, query_id)
-    if query.deaths and query.answer is not None and query.receipt is not None:
+    if query.status == QueryStatus.FAILED:
         session.expunge(query)
-        query.receipt = with_lost(query.receipt, _lost_attempts(session, query_id))
+        query.receipt = {**(query.receipt or {}), **in_vain(_attempts(session, query_id))}
+    elif query.deaths and query.answer is not None and query.receipt is not None:
+        session.expunge(query)
+        query.receipt = with_lost(query.receipt, _attempts(session, query_id, are_lost=True))
     return query
 
 
-def _lost_attempts(session: Session, query_id: str) -> list[AttemptOut]:
-    """Of every run but the last, oldest first."""
+def _attempts(session: Session, query_id: str, *, are_lost: bool = False) -> list[AttemptOut]:
+    """Oldest first; `are_lost`: of every run but the last."""
     rows = session.scalars(select(LLMAttempt).where(LLMAttempt.item_id == query_id).order_by(LLMAttempt.id)).all()
     last_run = max((row.claim_seq for row in rows), default=0)
-    return [attempt_of(row) for row in rows if row.claim_seq < last_run and row.outcome != AttemptOutcome.UNUSED]
+    called = [row for row in rows if row.outcome != AttemptOutcome.UNUSED]
+    return [attempt_of(row) for row in called if not are_lost or row.claim_seq < last_run]
 
 
 def cancel(session: Session, user_id: str, query_id: str) -> None:

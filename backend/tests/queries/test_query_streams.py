@@ -10,7 +10,7 @@ import pytest
 
 from tests.protocol_server.server import ProtocolServer, running_server
 from tests.queries.conftest import ASKED, events_of
-from tests.queries.upstream import CALLER, SECOND, served_over
+from tests.queries.upstream import CALLER, MODEL, SECOND, served_over
 from tests.server_process import query, wait_until
 
 pytestmark = pytest.mark.slow
@@ -122,6 +122,19 @@ def test_a_query_that_failed_says_why(http: httpx.Client, upstream: ProtocolServ
     [(query_id,)] = query(database_url, "SELECT id FROM queries")
     status = http.get(f"/api/v1/llm/query/{query_id}/status").json()
     assert (status["status"], status["error"]["code"]) == ("FAILED", "LLM_CONTENT_REFUSED")
+
+
+def test_a_failure_tells_what_was_tried_and_what_it_cost(http: httpx.Client, upstream: ProtocolServer) -> None:
+    upstream.script("500", "500", model="gpt-4o-mini")
+    upstream.script("content_filter", model="gpt-4o")
+    answer = http.post("/api/v1/llm/query", json=ASKED)
+    details = answer.json()["error"]["details"]
+    told = [(attempt["model"], attempt["errorCode"]) for attempt in details["attempts"]]
+    assert told == [(MODEL, "LLM_API_ERROR")] * 2 + [(SECOND, "LLM_CONTENT_REFUSED")]
+    assert details["attempts"][1]["reason"].startswith("try 2 after")
+    assert details["costUsd"] == pytest.approx(details["attempts"][2]["costUsd"]) and details["costUsd"] > 0
+    later = http.get(f"/api/v1/llm/query/{details['queryId']}/result").json()["error"]
+    assert later["details"] == details
 
 
 def test_a_structured_answer_has_been_checked(http: httpx.Client, upstream: ProtocolServer) -> None:
