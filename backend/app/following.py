@@ -1,7 +1,7 @@
-"""Keeps in memory what the database holds of a topic: by news of a change, and by a slow poll for what no news told.
+"""Does something after each change of a topic: by news of it, and by a slow poll for what no news told.
 
-At once in the process that changed it, within seconds in the others. Invariant: no fault of one reading ends it, or
-the process would go on with what it knew then, for ever and without a word.
+Most keep in memory what the database holds. At once in the process that changed it, within seconds in the others.
+Invariant: no fault of one time ends it, or the process would go on with what it knew then, for ever and without a word.
 """
 
 import asyncio
@@ -24,11 +24,18 @@ _POLL_SECONDS = 60.0
 
 @asynccontextmanager
 async def followed(
-    database: Database, topic: str, refresh: Callable[[], Awaitable[None]], *, gap_seconds: float | None = None
+    database: Database,
+    topic: str,
+    refresh: Callable[[], Awaitable[object]],
+    *,
+    gap_seconds: float | None = None,
+    poll_seconds: float | None = None,
+    waits: bool = True,
 ) -> AsyncIterator[None]:
     """In the block, `refresh` is called after each change of `topic`, a name in `News.configured`; and once before.
 
-    At most once in `gap_seconds`. A database that is away is no reason not to begin.
+    At most once in `gap_seconds`. Where the block `waits` not, it begins beside the first time. A database that is
+    away is no reason not to begin.
     """
     news = asyncio.Event()
 
@@ -37,10 +44,11 @@ async def followed(
             news.set()
 
     unsubscribe = database.noticeboard.subscribe(hear)
-    if not await _refresh_if_possible(topic, refresh):
+    if not waits or not await _refresh_if_possible(topic, refresh):
         news.set()
     gap = _SHORTEST_GAP_SECONDS if gap_seconds is None else gap_seconds
-    task = asyncio.create_task(_follow(topic, refresh, news, gap))
+    poll = _POLL_SECONDS if poll_seconds is None else poll_seconds
+    task = asyncio.create_task(_follow(topic, refresh, news, gap=gap, poll=poll))
     try:
         yield
     finally:
@@ -49,10 +57,12 @@ async def followed(
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _follow(topic: str, refresh: Callable[[], Awaitable[None]], news: asyncio.Event, gap: float) -> None:
+async def _follow(
+    topic: str, refresh: Callable[[], Awaitable[object]], news: asyncio.Event, *, gap: float, poll: float
+) -> None:
     while True:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_POLL_SECONDS):
+            async with asyncio.timeout(poll):
                 await news.wait()
         news.clear()
         if not await _refresh_if_possible(topic, refresh):
@@ -60,13 +70,13 @@ async def _follow(topic: str, refresh: Callable[[], Awaitable[None]], news: asyn
         await clock.sleep(gap)
 
 
-async def _refresh_if_possible(topic: str, refresh: Callable[[], Awaitable[None]]) -> bool:
+async def _refresh_if_possible(topic: str, refresh: Callable[[], Awaitable[object]]) -> bool:
     try:
         await refresh()
     except ServiceUnavailable as error:
-        log.warning("configuration.not_refreshed", topic=topic, exc_info=error)
+        log.warning("following.failed", topic=topic, exc_info=error)
         return False
     except Exception:  # whatever it is, the news after it must be heard
-        log.exception("configuration.not_refreshed", topic=topic)
+        log.exception("following.failed", topic=topic)
         return False
     return True

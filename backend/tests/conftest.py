@@ -22,6 +22,7 @@ from app.logs import configure_logs
 from app.main import create_app
 from app.migrations import migrate
 from tests.engines import fresh_database
+from tests.protocol_server.server import ProtocolServer, running_server
 from tests.server_process import Processes
 
 API = "/api/v1"
@@ -54,6 +55,19 @@ def _opens_a_database(item: pytest.Item) -> bool:
 @pytest.fixture(scope="session", autouse=True)
 def _logs() -> None:
     configure_logs("error", "json")
+
+
+@pytest.fixture(scope="session")
+def shared_upstream() -> Iterator[ProtocolServer]:
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def upstream(shared_upstream: ProtocolServer) -> ProtocolServer:
+    """The model side of all tests: one protocol server, emptied for each."""
+    shared_upstream.reset()
+    return shared_upstream
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """`litevault check` of a real provider: names, keys, fallbacks, and a live call to the protocol server."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -8,17 +8,11 @@ from app.cli.finding import Finding
 from app.cli.model_checks import examine_model
 from app.config import LLMSettings
 from tests.bare_environment import bare_environment  # noqa: F401 - a fixture
-from tests.protocol_server.server import ProtocolServer, running_server
+from tests.protocol_server.server import ProtocolServer
 from tests.shipped_prompts import shipped_prompts
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("bare_environment")]
 Examine = Callable[..., list[Finding]]
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ProtocolServer]:
-    with running_server() as server:
-        yield server
 
 
 async def problems(*, live: bool = False, **settings: object) -> list[str]:

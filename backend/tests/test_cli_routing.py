@@ -1,6 +1,5 @@
 """`litevault check` of providers and routing: who is there, which models are priced, which task has none to ask."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from app.providers.provider_model import LLMProvider
 from tests.bare_environment import bare_environment  # noqa: F401 - a fixture
 from tests.conftest import make_settings
 from tests.postgres_cluster import find_free_port
-from tests.protocol_server.server import ProtocolServer, running_server
+from tests.protocol_server.server import ProtocolServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("bare_environment")]
 PRICED = {"inputPriceUsd": "0.000001", "outputPriceUsd": "0.000002"}
@@ -27,18 +26,6 @@ tasks:
   chat: {models: [{model: gone/large}, {model: nobody/knows}]}
   enrichment: {}
 """
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[ProtocolServer]:
-    with running_server() as server:
-        yield server
-
-
-@pytest.fixture
-def upstream(shared: ProtocolServer) -> ProtocolServer:
-    shared.reset()
-    return shared
 
 
 @pytest.fixture

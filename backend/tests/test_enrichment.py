@@ -1,7 +1,7 @@
 """Enrichment: one contract for both providers; the schema, the prompt, the stub, the plan of several models."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Self
 
 import pytest
@@ -32,23 +32,11 @@ from app.errors import (
 from app.items.item import SourceType
 from app.llm.policy import most_hopeful
 from tests.llm.recorder import MODEL, Recorder, billed, llm_settings
-from tests.protocol_server.server import ProtocolServer, running_server
+from tests.protocol_server.server import ProtocolServer
 from tests.shipped_prompts import messages_for, shipped_prompts
 
 NOTE = "Remember the harbour walk: the ferry leaves at nine, bring the blue thermos and the ferry tickets."
 SECOND, ELSEWHERE = "openai/gpt-4o", "mistral/mistral-small-latest"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ProtocolServer]:
-    with running_server() as running:
-        yield running
-
-
-@pytest.fixture
-def upstream(server: ProtocolServer) -> ProtocolServer:
-    server.reset()
-    return server
 
 
 @pytest.fixture(params=["stub", "litellm"])

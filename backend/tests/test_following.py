@@ -65,3 +65,21 @@ async def test_without_any_news_it_is_read_now_and_then(database: Database, monk
     reader = Reader()
     async with followed(database, "prices", reader):
         assert [await reader.next_is_well() for _ in range(3)] == [True, True, True]
+
+
+async def test_a_block_that_waits_not_begins_beside_the_first_time(database: Database) -> None:
+    reader, begun = Reader(), asyncio.Event()
+
+    async def slowly() -> None:
+        await begun.wait()
+        await reader()
+
+    async with asyncio.timeout(5), followed(database, "prices", slowly, waits=False):
+        begun.set()
+        assert await reader.next_is_well()
+
+
+async def test_who_polls_at_a_pace_of_its_own_is_called_at_that(database: Database) -> None:
+    reader = Reader()
+    async with followed(database, "prices", reader, poll_seconds=0.01):
+        assert [await reader.next_is_well() for _ in range(3)] == [True, True, True]

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import structlog
 
+from app.accounts.privacy import Privacy
 from app.chat.schemas import (
     AnswerMessage,
     ChatCompletion,
@@ -33,7 +34,6 @@ from app.llm.call import (
     Delta,
     Finished,
     Parameters,
-    Privacy,
     Restarted,
     Spender,
     StreamEvent,

@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from app.accounts.privacy import Privacy as Privacy  # noqa: PLC0414 - a part of a call, for whoever makes one
+from app.accounts.privacy import Privacy
 from app.llm.attempts import AttemptOutcome, Usage
 from app.llm.extraction import Message
 from app.prompts.prompt_version import PromptVersion

@@ -24,13 +24,13 @@ from app.llm.codecs import FREE_FORM, Codec, form_codec
 from app.llm.errand import Errand, Send
 from app.llm.extraction import Answer, Extraction, Inquiry, Message, provider_of
 from app.llm.ledger.direct_books import DirectBooks, NoBooks
-from app.llm.ledger.reservation import most_usd, tokens_beside, tokens_of_form
+from app.llm.ledger.reservation import most_usd, tokens_beside, tokens_of_shape
 from app.llm.local_models import LocalModels
 from app.llm.meters import Meters, Recent
 from app.llm.planner import IsBudgeted, Planner, unbudgeted
 from app.llm.pursuit import Try
 from app.llm.receipts import Account
-from app.llm.rendering import Rendered, Renderer, tokens_of_shape
+from app.llm.rendering import Rendered, Renderer
 from app.llm.requests import NO_HINTS, options_of, prepared, tokens_of
 from app.llm.routing import Candidate, Plan
 from app.llm.routing_rules import RoutingRules, load_rules
@@ -141,16 +141,16 @@ class Gateway:
         LLMError, or what the recorder raised, LeaseLost above all. A cancellation drops the upstream call and
         settles its attempt first.
         """
-        call = prepared(call)
+        call, codec = prepared(call), form_codec(form)
 
         async def send(attempt: Try, rendered: Rendered, account: Account) -> Answer:
             request = self._extraction(call, form, attempt, rendered)
             toll = self._toll(attempt.candidate.provider, rendered.messages, request.max_tokens)
-            read = tokens_of(rendered.messages) + tokens_of_form(form)
+            read = tokens_of(rendered.messages) + tokens_of_shape(codec.shape)
             account.may_cost(most_usd(attempt.candidate, input_tokens=read, output_tokens=request.max_tokens))
             return await self._upstreams.extract(attempt.candidate.provider, request, account, toll)
 
-        content, receipt = await self._answer(call, recorder, form_codec(form), send)
+        content, receipt = await self._answer(call, recorder, codec, send)
         return Extracted(content, receipt)
 
     async def complete(self, call: Call, recorder: AttemptRecorder | None = None) -> Completion:

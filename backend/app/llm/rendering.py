@@ -7,13 +7,9 @@ sent fits the window together with the answer and whatever else goes along, sche
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-
-import orjson
 
 from app.context.compression import Compressed, Steps
 from app.context.desk import ContextDesk
-from app.context.estimate import estimate
 from app.context.fitting import Strategy
 from app.context.tokens import ESTIMATOR, tokenizer_of
 from app.context.windows import UNKNOWN_WINDOW, Window, room_for_document
@@ -111,16 +107,6 @@ class Renderer:
         fitted = await self._desk.fit(document.text, room, tokenizer, strategy, query=_question_of(call.variables))
         messages = await _put_together(call, prompt, candidate, fitted.text)
         return Rendered(messages, fitted.coverage * document.share, document.tokens)
-
-
-@lru_cache(maxsize=256)
-def tokens_of_shape(schema: str) -> int:
-    """A form, as it is written into the prompt for a model that takes schemas no other way."""
-    return estimate(orjson.dumps(orjson.loads(schema), option=orjson.OPT_INDENT_2).decode()) + _FORM_TOKENS
-
-
-# The sentences around it.
-_FORM_TOKENS = 150
 
 
 async def _put_together(call: Call, prompt: PromptVersion, candidate: Candidate, document: str) -> tuple[Message, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from app.accounts.privacy import Privacy
 from app.errors import (
     LLMApiError,
     LLMBadRequest,
@@ -17,7 +18,7 @@ from app.errors import (
     LLMUnreachable,
     Remedy,
 )
-from app.llm.call import Complexity, Privacy
+from app.llm.call import Complexity
 from app.llm.extraction import ModelFacts, provider_of
 from app.llm.routing_rules import ModelRule, RoutingRules, TaskRules
 from app.providers.provider import KeyState, Provider

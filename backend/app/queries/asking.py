@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic.alias_generators import to_camel
 
+from app.accounts.privacy import Privacy
 from app.accounts.roles import Role
 from app.accounts.user_model import default_privacy
 from app.database import Database
@@ -27,7 +28,7 @@ from app.errors import (
     QueryRefused,
 )
 from app.llm.attempts import AttemptRecorder, FirstCall, Usage
-from app.llm.call import CacheScope, Call, Parameters, Privacy, Receipt, Spender, StreamEvent
+from app.llm.call import CacheScope, Call, Parameters, Receipt, Spender, StreamEvent
 from app.llm.gateway import Gateway
 from app.llm.ledger.attempt_model import LLMAttempt
 from app.llm.routing import TASK_PREFIX

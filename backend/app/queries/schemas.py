@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, Strict, StringConstraints, model_validator
 
-from app.llm.call import Privacy
+from app.accounts.privacy import Privacy
 from app.prompts.template import PromptId
 from app.queries.query_model import QueryStatus
 from app.web import StorableJson, Text, WireModel, WireTime

@@ -5,6 +5,7 @@ circle, so that its expansion is finite and small, and a pattern has a moment to
 """
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -21,6 +22,7 @@ _MOST_BYTES = 20_000
 _MOST_NODES = 5_000  # with every reference written out
 _DEEPEST = 50
 _PATTERN_SECONDS = 0.1
+_KEPT_FORMS = 64
 _FIELD = "jsonSchema"
 # They change what a reference means.
 _NOT_TAKEN = frozenset({"$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$vocabulary"})
@@ -33,10 +35,18 @@ class Structured(BaseModel):
 
 
 def form_of(schema: Mapping[str, Any]) -> type[Structured]:
-    """The form in which the gateway asks for an answer, and by which it checks it. Raises QueryRefused."""
+    """The form in which the gateway asks for an answer, and by which it checks it. Raises QueryRefused.
+
+    The same one for the same schema: what is made of a form, here and at the vendors' side, is kept by its class.
+    """
+    return _form_of(orjson.dumps(schema))
+
+
+@lru_cache(maxsize=_KEPT_FORMS)
+def _form_of(written: bytes) -> type[Structured]:
+    schema: dict[str, Any] = orjson.loads(written)
     check_schema(schema)
-    validator = _Validator(dict(schema), registry=Registry())
-    written = orjson.dumps(schema)
+    validator = _Validator(schema, registry=Registry())
 
     class Answer(Structured):
         """The answer, in the form that was asked for."""

@@ -6,9 +6,8 @@ time. What is sent are figures and ids, never a text of a person.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from functools import partial
 
@@ -17,11 +16,9 @@ from pydantic import SecretStr
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from app import clock
-from app.announcements import News
 from app.clock import utc_now
 from app.database import Database
-from app.errors import ServiceUnavailable
+from app.following import followed
 from app.spending.budget_model import SpendingAlert
 from app.spending.counters import ALERTS
 from app.spending.schemas import exact
@@ -29,7 +26,6 @@ from app.spending.schemas import exact
 log = structlog.get_logger()
 Send = Callable[[str, str, str], Awaitable[bool]]
 _POLL_SECONDS = 30.0
-_SHORTEST_GAP_SECONDS = 2.0
 _HELD_SECONDS = 120.0
 _FIRST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS = 30.0, 3600.0
 _MOST_TRIES = 12
@@ -54,20 +50,11 @@ class AlertTeller:
 
     def __init__(self, database: Database, urls: Sequence[SecretStr], send: Send = send_by_apprise) -> None:
         self._database, self._urls, self._send = database, urls, send
-        self._news = asyncio.Event()
         self._is_failing: set[int] = set()
 
-    @asynccontextmanager
-    async def telling(self) -> AsyncIterator[None]:
-        """In the block, what is to be told is told."""
-        unsubscribe = self._database.noticeboard.subscribe(self._hear)
-        task = asyncio.create_task(self._tell_forever())
-        try:
-            yield
-        finally:
-            unsubscribe()
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    def telling(self) -> AbstractAsyncContextManager[None]:
+        """In the block, what is to be told is told; a slow channel holds nobody up."""
+        return followed(self._database, ALERTS, self.tell_due, poll_seconds=_POLL_SECONDS, waits=False)
 
     async def tell_due(self) -> int:
         """Tell what is due now; how many were told to all channels."""
@@ -108,22 +95,6 @@ class AlertTeller:
             self._is_failing.add(place)
             log.error("alert.not_delivered", channel=place + 1, kind=kind)
         return is_delivered
-
-    def _hear(self, news: News) -> None:
-        if ALERTS in news.configured:
-            self._news.set()
-
-    async def _tell_forever(self) -> None:
-        while True:
-            try:
-                await self.tell_due()
-            except ServiceUnavailable:
-                log.warning("alerts.not_looked_for")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_POLL_SECONDS):
-                    await self._news.wait()
-            self._news.clear()
-            await clock.sleep(_SHORTEST_GAP_SECONDS)
 
 
 def _take(session: Session) -> list[SpendingAlert]:

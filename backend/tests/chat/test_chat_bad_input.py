@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from httpx import AsyncClient
 
+from app.accounts.privacy import Privacy
 from app.chat.schemas import ChatRequest
 from app.chat.wire import call_of
-from app.llm.call import Privacy, Spender
+from app.llm.call import Spender
 from app.llm.requests import options_of
 from tests.conftest import Json, code_of
 

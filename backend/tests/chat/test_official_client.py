@@ -10,7 +10,7 @@ import pytest
 
 from app.config import Settings
 from tests.conftest import make_settings
-from tests.protocol_server.server import ProtocolServer, running_server
+from tests.protocol_server.server import ProtocolServer
 from tests.queries.upstream import CALLER, SECOND, served_over
 from tests.server_process import query, wait_until
 
@@ -18,18 +18,6 @@ pytestmark = pytest.mark.slow
 HERON: Any = [{"role": "user", "content": "Where does the heron sleep?"}]
 FIRST = "gpt-4o-mini"
 TOOL: Any = {"type": "function", "function": {"name": "file", "parameters": {"type": "object", "properties": {}}}}
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[ProtocolServer]:
-    with running_server() as server:
-        yield server
-
-
-@pytest.fixture
-def upstream(shared: ProtocolServer) -> ProtocolServer:
-    shared.reset()
-    return shared
 
 
 @pytest.fixture

@@ -1,26 +1,14 @@
-"""One protocol server for all tests of the model side, emptied between them; clients that get closed."""
+"""Clients of the model side that get closed."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
 from app.llm.vendors.client import LLMClient
 from tests.llm.recorder import llm_settings
-from tests.protocol_server.server import ProtocolServer, running_server
+from tests.protocol_server.server import ProtocolServer
 
 MakeClient = Callable[..., Awaitable[LLMClient]]
-
-
-@pytest.fixture(scope="session")
-def shared_upstream() -> Iterator[ProtocolServer]:
-    with running_server() as server:
-        yield server
-
-
-@pytest.fixture
-def upstream(shared_upstream: ProtocolServer) -> ProtocolServer:
-    shared_upstream.reset()
-    return shared_upstream
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from app.accounts.privacy import Privacy
 from app.config import LLMSettings
 from app.enrichment.schemas import EnrichmentSchema
 from app.errors import (
@@ -19,7 +20,7 @@ from app.errors import (
     LLMRateLimited,
     LLMTimeout,
 )
-from app.llm.call import Delta, Finished, Parameters, Privacy
+from app.llm.call import Delta, Finished, Parameters
 from app.llm.gateway import Gateway, build_gateway
 from tests.llm.gateway_calls import chat
 from tests.llm.recorder import Recorder

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.accounts.privacy import Privacy
 from app.errors import (
     LLMApiError,
     LLMBadRequest,
@@ -19,7 +20,7 @@ from app.errors import (
     Remedy,
     StartRefused,
 )
-from app.llm.call import Complexity, Privacy
+from app.llm.call import Complexity
 from app.llm.extraction import ModelFacts
 from app.llm.routing import Plan, Surroundings, Wish, make_plan, names_of, usual_first
 from app.llm.routing_rules import RoutingRules, load_rules

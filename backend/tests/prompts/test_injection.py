@@ -1,7 +1,7 @@
 """A person's text is data: whatever it says, system part, markers and form of the answer stay as they are."""
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ from app.prompts.document import with_document
 from app.prompts.files import load_templates
 from tests.llm.recorder import llm_settings
 from tests.prompts.injections import INJECTIONS
-from tests.protocol_server.server import ProtocolServer, running_server
+from tests.protocol_server.server import ProtocolServer
 from tests.shipped_prompts import messages_for, shipped_prompts
 
 MARKED = re.compile(r"<text (?P<code>[0-9a-f]{32})>\n(?P<document>.*)\n</text (?P=code)>\Z", re.DOTALL)
@@ -67,15 +67,8 @@ def test_in_a_variable_it_stays_in_the_user_part_and_nothing_is_run(text: str) -
     assert system == harmless[0] and user["content"] == text.strip()
 
 
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ProtocolServer]:
-    with running_server() as running:
-        yield running
-
-
 @pytest.fixture
 async def provider(upstream: ProtocolServer) -> AsyncIterator[EnrichmentProvider]:
-    upstream.reset()
     made = build_provider(llm_settings(upstream.base_url), shipped_prompts())
     await made.start()
     yield made

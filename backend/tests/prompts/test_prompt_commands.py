@@ -18,7 +18,7 @@ from app.prompts.files import SHIPPED, load_templates
 from app.prompts.registry import PromptRegistry, following
 from tests.bare_environment import bare_environment  # noqa: F401 - a fixture
 from tests.prompts.test_templates import GOOD
-from tests.protocol_server.server import ProtocolServer, running_server
+from tests.protocol_server.server import ProtocolServer
 
 Run = Callable[..., Result]
 
@@ -128,12 +128,6 @@ def test_a_broken_template_is_told_with_file_and_line(run: Run, tmp_path: Path) 
 def test_live_needs_a_model(run: Run) -> None:
     result = run("test", "--live")
     assert result.exit_code == 2 and "LITEVAULT_LLM_PROVIDER=litellm" in result.output
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ProtocolServer]:
-    with running_server() as server:
-        yield server
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.protocol_server.server import ProtocolServer, running_server
+from tests.protocol_server.server import ProtocolServer
 from tests.queries.conftest import ASKED, events_of
 from tests.queries.upstream import CALLER, MODEL, SECOND, served_over
 from tests.server_process import query, wait_until
@@ -16,18 +16,6 @@ from tests.server_process import query, wait_until
 pytestmark = pytest.mark.slow
 STREAM = "/api/v1/llm/query/stream"
 FIRST = "gpt-4o-mini"
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[ProtocolServer]:
-    with running_server() as server:
-        yield server
-
-
-@pytest.fixture
-def upstream(shared: ProtocolServer) -> ProtocolServer:
-    shared.reset()
-    return shared
 
 
 @pytest.fixture

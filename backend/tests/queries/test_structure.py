@@ -1,5 +1,7 @@
 """A caller's JSON schema: what is no schema, or could cost too much, is refused before anybody is asked."""
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -7,6 +9,8 @@ from pydantic import ValidationError
 
 from app.errors import QueryRefused
 from app.queries.structure import check_schema, form_of
+from tests.llm.gateway_calls import Door, chat, door
+from tests.protocol_server.server import ProtocolServer
 
 TEXT = {"type": "string"}
 
@@ -81,3 +85,27 @@ def test_a_pattern_that_would_never_end_does_not_match() -> None:
     form = form_of(described(properties={"a": {"type": "string", "pattern": "^(a|aa)+$"}}))
     with pytest.raises(ValidationError):
         form.model_validate({"a": "a" * 60 + "b"})
+
+
+def answer_schema(**parts: Any) -> dict[str, Any]:
+    return described(properties={"answer": TEXT}, **parts)
+
+
+def test_the_same_schema_is_the_same_form() -> None:
+    assert form_of(answer_schema()) is form_of(answer_schema())
+    assert form_of(answer_schema(required=["answer"])) is not form_of(answer_schema())
+
+
+async def _asked_in_a_new_form(door: Door, number: int) -> "weakref.ref[type]":
+    form = form_of(answer_schema(required=["answer"], title=f"Answer {number}"))
+    await door.gateway.extract(chat(), form)
+    return weakref.ref(form)
+
+
+@pytest.mark.slow
+async def test_forms_that_nobody_asks_for_any_more_are_let_go(upstream: ProtocolServer) -> None:
+    """Each holds some 40 KB, here and at the vendors' side, and callers bring as many as they like."""
+    async with door(upstream) as gateway:
+        forms = [await _asked_in_a_new_form(gateway, number) for number in range(300)]
+        gc.collect()
+        assert sum(kept() is not None for kept in forms) <= 257

@@ -15,11 +15,13 @@ from sqlalchemy.orm import Session
 from app import clock
 from app.clock import utc_now
 from app.config import LLMSettings
+from app.context.estimate import estimate
 from app.database import Database
 from app.enrichment.schemas import EnrichmentSchema
 from app.errors import LeaseLost, LLMBudgetExceeded, ServiceUnavailable
 from app.llm.attempts import Attempt, AttemptOutcome, Purpose, Saved, Usage
 from app.llm.call import CacheScope, Finished, Spender
+from app.llm.codecs import form_codec
 from app.llm.extraction import ModelFacts
 from app.llm.gateway import build_gateway
 from app.llm.ledger import direct_books, reservation
@@ -203,7 +205,8 @@ def test_the_most_that_a_call_may_cost(price: Decimal | None, *, is_local: bool,
 
 
 def test_a_schema_is_paid_for_as_what_is_read() -> None:
-    assert reservation.tokens_of_form(EnrichmentSchema) > 50
+    shape = form_codec(EnrichmentSchema).shape
+    assert reservation.tokens_of_shape(shape) > estimate(shape)  # indented, and with the sentences around it
 
 
 def test_what_the_provider_had_in_its_own_cache_has_its_own_price() -> None:

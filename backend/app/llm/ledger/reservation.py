@@ -1,14 +1,15 @@
 """The most that a call may cost, reserved before it leaves. Pure."""
 
 from decimal import Decimal
-from functools import cache
+from functools import lru_cache
 
-from pydantic import BaseModel
+import orjson
 
 from app.context.estimate import estimate
 from app.llm.routing import Candidate
 
 _FREE = Decimal(0)
+_FORM_TOKENS = 150  # the sentences around a form
 
 
 def most_usd(candidate: Candidate, *, input_tokens: int, output_tokens: int) -> Decimal | None:
@@ -19,10 +20,10 @@ def most_usd(candidate: Candidate, *, input_tokens: int, output_tokens: int) -> 
     return input_tokens * facts.input_price_usd + output_tokens * facts.output_price_usd
 
 
-@cache
-def tokens_of_form(form: type[BaseModel]) -> int:
-    """What a schema is that is sent along with the messages."""
-    return tokens_beside(form.model_json_schema())
+@lru_cache(maxsize=256)
+def tokens_of_shape(schema: str) -> int:
+    """A form, as it is written into the prompt for a model that takes schemas no other way."""
+    return estimate(orjson.dumps(orjson.loads(schema), option=orjson.OPT_INDENT_2).decode()) + _FORM_TOKENS
 
 
 def tokens_beside(*parts: object) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
+from cachetools import LRUCache
 from pydantic import BaseModel
 
 from app.config import LLMSettings
@@ -53,6 +54,8 @@ _ATTEMPT_HEADER = "X-Client-Request-Id"
 _MODES = {"tools": "TOOLS", "json_schema": "JSON_SCHEMA", "md_json": "MD_JSON"}
 _STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 _MOST_WAYS = 256
+# Callers bring schemas of their own, and each form holds memory that nothing else would give back.
+_MOST_FORMS = 64
 
 
 class Vendors(Protocol):
@@ -107,7 +110,7 @@ class Engine:
         self._http = http_handler(vendors.litellm, self._session, timeout_seconds=_VENDOR_TIMEOUT_SECONDS)
         self._starts = Starts(_STARTS_AT_A_TIME)
         self._ways: dict[tuple[Provider, str], _Way] = {}
-        self._forms: dict[type[BaseModel], type[BaseModel]] = {}
+        self._forms: LRUCache[type[BaseModel], type[BaseModel]] = LRUCache(_MOST_FORMS)
 
     async def close(self) -> None:
         # litellm keeps its clients by the loop's id; another loop may get that id, and this closed session.
@@ -252,9 +255,10 @@ class Engine:
         return "tools" if facts.takes_tools else "md_json"
 
     def _form(self, response_model: type[BaseModel]) -> type[BaseModel]:
-        if response_model not in self._forms:
-            self._forms[response_model] = answer_form(response_model, self._instructor.openai_schema)
-        return self._forms[response_model]
+        form = self._forms.get(response_model)
+        if form is None:
+            form = self._forms[response_model] = answer_form(response_model, self._instructor.openai_schema)
+        return form
 
     async def warm_up(self) -> None:
         """Pay what the first call would pay: lazy imports, schemas, validators. Without a network."""
