@@ -20,7 +20,7 @@ from app.providers.access import ProviderAccess, build_access
 from app.providers.health import is_watched
 from app.providers.outbound import ConnectionGuard
 from app.providers.probe import HttpProbe, Sign
-from app.providers.provider import KeyState, Provider, ProviderKind, ProviderSource
+from app.providers.provider import KeyState, Provider, ProviderSource
 
 _REFUSES_THE_KEY = frozenset({"http_401", "http_403"})
 
@@ -36,7 +36,7 @@ async def examine_routing(settings: Settings) -> list[Finding]:
         return [Finding("routing", str(refusal), is_well=False)]
     providers = access.registry.snapshot().values()
     signs = await _look_at(settings, providers)
-    findings = [_examine_provider(found, signs.get(found.name)) for found in providers if _has_wire(found)]
+    findings = [_examine_provider(found, signs.get(found.name)) for found in providers if found.kind.has_wire]
     try:
         plans = {task: await gateway.plan(_call_of(task)) for task in gateway.tasks}
     except LLMDisabled:
@@ -75,10 +75,6 @@ async def _look_at(settings: Settings, providers: Iterable[Provider]) -> dict[st
     return {found.name: sign for found, sign in zip(watched, signs, strict=True)}
 
 
-def _has_wire(provider: Provider) -> bool:
-    return provider.kind not in (ProviderKind.STUB, ProviderKind.MOCK)
-
-
 def _is_of_no_use(sign: Sign) -> bool:
     return not sign.is_alive or sign.error_code in _REFUSES_THE_KEY
 
@@ -114,7 +110,7 @@ def _examine_models(plans: Mapping[str, Plan], of_the_settings: Iterable[str]) -
     findings: dict[str, Finding] = {}
     for task, plan in plans.items():
         for candidate in plan.candidates:
-            if _has_wire(candidate.provider):
+            if candidate.provider.kind.has_wire:
                 is_own = candidate.provider.is_local
                 findings.setdefault(candidate.name, _told(candidate.name, candidate.facts, is_own=is_own))
         for left in plan.left_out:

@@ -23,11 +23,10 @@ from app.llm.routing import (
 from app.llm.routing_rules import RoutingRules
 from app.llm.vendors.upstreams import Upstreams
 from app.prompts.template import ModelHints
-from app.providers.provider import Provider, ProviderKind
+from app.providers.provider import Provider
 
 IsBudgeted = Callable[[Spender], bool]
 STUB_MODEL = "stub/stub"
-_WITHOUT_WIRE = frozenset({ProviderKind.STUB, ProviderKind.MOCK})
 
 
 def unbudgeted(_spender: Spender) -> bool:
@@ -56,7 +55,7 @@ class Planner:
         wish = replace(wish_of(call), is_budgeted=self.is_budgeted(call.spender))
         models = self._models_of(wish, around)
         # The vendors' code has the models' prices and windows in its tables.
-        if any(provider.kind not in _WITHOUT_WIRE for provider, _ in models):
+        if any(provider.kind.has_wire for provider, _ in models):
             await self.upstreams.start()
         await self.local_models.learn(self._unknown(models))
         return make_plan(wish, around)
@@ -88,8 +87,8 @@ class Planner:
     @property
     def needs_vendors(self) -> bool:
         """Whether a provider is asked by the vendors' code."""
-        wired = (entry for entry in self.providers().values() if entry.kind not in _WITHOUT_WIRE)
-        return self.settings.enabled and any(provider.is_enabled for provider in wired)
+        known = self.providers().values()
+        return self.settings.enabled and any(entry.is_enabled and entry.kind.has_wire for entry in known)
 
     @property
     def _is_on(self) -> bool:

@@ -17,7 +17,7 @@ import structlog
 
 from app import clock
 from app.providers.probe import Sign
-from app.providers.provider import HealthCheck, KeyState, Provider, ProviderKind
+from app.providers.provider import HealthCheck, KeyState, Provider
 from app.providers.registry import ProviderRegistry
 from app.providers.schemas import HealthState
 
@@ -149,7 +149,7 @@ def is_watched(provider: Provider) -> bool:
     if not provider.is_enabled or provider.key_state is KeyState.UNREADABLE:
         return False
     is_asked = provider.health_check is not HealthCheck.NONE and provider.address is not None
-    return is_asked and provider.kind not in (ProviderKind.STUB, ProviderKind.MOCK)
+    return is_asked and provider.kind.has_wire
 
 
 def _tell_log(name: str, before: Health, health: Health) -> None:

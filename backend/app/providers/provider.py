@@ -28,6 +28,11 @@ class ProviderKind(StrEnum):
         return self in (ProviderKind.OPENAI, ProviderKind.ANTHROPIC, ProviderKind.OPENAI_COMPATIBLE)
 
     @property
+    def has_wire(self) -> bool:
+        """Whether calls leave this process."""
+        return self not in (ProviderKind.STUB, ProviderKind.MOCK)
+
+    @property
     def vendors_address(self) -> str | None:
         """Where the vendor's own API is; null for kinds that no single vendor serves."""
         return {ProviderKind.OPENAI: _OPENAI, ProviderKind.ANTHROPIC: _ANTHROPIC}.get(self)

@@ -18,7 +18,6 @@ from sqlalchemy.orm import Session
 from app import clock
 from app.announcements import News, news_of
 from app.database import Database
-from app.errors import ServiceUnavailable
 from app.llm.traffic.limits import Turnstile, Unit
 from app.llm.traffic.shared.share_book import Taken, Visit, take, topic_of
 from app.providers.traffic import LimitState
@@ -153,8 +152,6 @@ class ShareKeeper:
                 self._turnstile.freeze()
             began, visit = clock.local_seconds(), self._say(is_leaving=is_leaving)
             taken = await self._written(visit)
-        except (ServiceUnavailable, TimeoutError) as error:
-            self._go_on_without(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, calls must not wait for ever; it is logged
             self._go_on_without(error)
         else:
